@@ -1,0 +1,70 @@
+"""The one error type a user sees: a single line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+
+
+class EmofairError(ValueError):
+    """An error caused by input, options or installation, told in one line.
+
+    ``what`` says what is wrong; ``file`` and ``row`` (1-based) say where; ``remedy`` says what to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        row: int | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        if what.startswith("Caught ") and "DataLoader worker" in what:
+            # torch re-raises a worker's error with its whole traceback as the message; the last line is ours.
+            what = what.strip().splitlines()[-1].split("Error: ", 1)[-1]
+        self.what, self.file, self.row, self.remedy = what, file, row, remedy
+        place = "" if file is None else f"{os.fspath(file)}{'' if row is None else f':{row}'}: "
+        line = f"{place}{what.rstrip('.')}"
+        if remedy:
+            line += f". {remedy.rstrip('.')}."
+        super().__init__(" ".join(line.split()))
+
+    def __reduce__(self) -> tuple:
+        # Exceptions with keyword arguments do not survive the trip out of a data-loading worker otherwise.
+        return _rebuild, (type(self), self.what, self.file, self.row, self.remedy)
+
+
+class MissingExtra(EmofairError, ImportError):
+    """An optional dependency is needed and absent."""
+
+
+def _rebuild(cls: type[EmofairError], what: str, file: str | None, row: int | None, remedy: str | None) -> EmofairError:
+    return cls(what, file=file, row=row, remedy=remedy)
+
+
+def require(module: str, extra: str, purpose: str | None = None) -> ModuleType:
+    """Import ``module``, or say in one line which extra of emofair brings it."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        reason = f"{purpose} needs the Python package {module.split('.')[0]!r}" if purpose else f"{module!r} is missing"
+        raise MissingExtra(f"{reason} ({error})", remedy=f"pip install 'emofair[{extra}]'") from None
+
+
+def show_in_one_line() -> None:
+    """Make uncaught `EmofairError`s print one line instead of a traceback, in whatever program we are imported."""
+    previous = sys.excepthook
+    if getattr(previous, "_emofair", False):
+        return
+
+    def hook(kind, error, traceback):
+        if issubclass(kind, EmofairError) and not os.environ.get("EMOFAIR_TRACEBACK"):
+            print(f"emofair: error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
+
+    hook._emofair = True
+    sys.excepthook = hook
