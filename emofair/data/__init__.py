@@ -1,0 +1,1 @@
+"""Manifests, audio, datasets, labels and batches."""
