@@ -1,0 +1,27 @@
+"""emofair: five published systems for emotion and turn-taking in speech, as one fairseq plugin.
+
+Importing this package is cheap: neither torch nor fairseq is touched before they are needed.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load", "register"]
+
+
+def register() -> None:
+    """Register every task, model and criterion with fairseq, for programs that do not pass ``--user-dir``."""
+    import importlib
+    import pkgutil
+
+    for room in ("tasks", "models"):
+        package = importlib.import_module(f"emofair.{room}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"emofair.{room}.{module.name}")
+
+
+def load(path, **options):
+    """Load a fine-tuned checkpoint for prediction; see `emofair.inference.load`."""
+    from emofair.inference import load as load_predictor
+
+    return load_predictor(path, **options)

@@ -1,0 +1,5 @@
+"""Registered fairseq models, one file each, with their configuration above them."""
+
+from emofair import compat
+
+compat.apply()

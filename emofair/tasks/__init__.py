@@ -1,0 +1,7 @@
+"""Registered fairseq tasks, one file each. fairseq imports this package for ``--user-dir emofair``."""
+
+from emofair import compat
+
+compat.apply()
+
+from emofair import criterions  # noqa: E402, F401
