@@ -24,7 +24,7 @@ SAMPLE_RATE = 16000
 END_TOLERANCE = 0.5
 """Seconds by which an annotated end may overshoot its recording before the recording counts as cut off."""
 
-# Programs that write to a pipe can't know the length and leave a huge one (ffmpeg 0xFFFFFFFF, sox 0x7FFFFxxx).
+# Programs that write to a pipe leave a huge length (ffmpeg 0xFFFFFFFF, sox 0x7FFFF...).
 _UNKNOWN_LENGTH = 0x7FFF0000
 
 PathLike = str | os.PathLike[str]
@@ -53,14 +53,10 @@ class AudioInfo:
             raise ValueError(f"the cut ends at {end:.3f} s but the recording is {self.seconds:.3f} s long")
         last = min(last, self.n_samples)
         if not 0 <= first < last:
-            raise ValueError(
-                f"nothing lies between {start} s and {end} s of a recording of {self.seconds:.3f} s"
-            )
+            raise ValueError(f"nothing lies between {start} s and {end} s of a recording of {self.seconds:.3f} s")
         return first, last
 
-    def length_at(
-        self, sample_rate: int = SAMPLE_RATE, start: float | None = None, end: float | None = None
-    ) -> int:
+    def length_at(self, sample_rate: int = SAMPLE_RATE, start: float | None = None, end: float | None = None) -> int:
         """Samples that `read_audio` returns for this file, or a cut of it, at ``sample_rate``."""
         first, last = self.span(start, end)
         return _resampled_length(last - first, self.sample_rate, sample_rate)
@@ -69,8 +65,7 @@ class AudioInfo:
 def audio_info(path: PathLike) -> AudioInfo:
     """Length, rate and channels from the header of ``path``, without decoding.
 
-    Raises `EmofairError` when there is no such file, or it is not audio, is empty, or (WAV) is shorter than its
-    header says.
+    Raises `EmofairError` when the file is missing, no audio, empty, or (WAV) shorter than promised.
     """
     import soundfile
 
@@ -173,9 +168,7 @@ def _check_is_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except FileNotFoundError:
-        raise EmofairError(
-            "no such audio file", file=path, remedy="check the path and the root folder"
-        ) from None
+        raise EmofairError("no such audio file", file=path, remedy="check the path and the root folder") from None
     except OSError as error:
         raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
     if size == 0:

@@ -55,9 +55,7 @@ def test_length_is_known_before_resampling(tmp_path, rate, n):
 
 def test_resampling_keeps_a_tone(tmp_path):
     t = np.arange(44100) / 44100
-    y = read_audio(
-        wav(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * t), 44100, subtype="FLOAT"), resample=True
-    )
+    y = read_audio(wav(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 440 * t), 44100, subtype="FLOAT"), resample=True)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
     np.testing.assert_allclose(y[500:-500], expected[500:-500], atol=1e-3)
 
@@ -66,9 +64,7 @@ def test_cut_in_seconds(tmp_path):
     x = noise()
     path = wav(tmp_path / "a.wav", x, subtype="FLOAT")
     np.testing.assert_array_equal(read_audio(path, start=0.25, end=0.5), x[4000:8000])
-    np.testing.assert_array_equal(
-        read_audio(path, start=0.9, end=1.2), x[14400:]
-    )  # annotations overshoot a little
+    np.testing.assert_array_equal(read_audio(path, start=0.9, end=1.2), x[14400:])  # annotations overshoot a little
     assert audio_info(path).length_at(16000, 0.9, 1.2) == 1600
 
 
