@@ -1,0 +1,170 @@
+"""What every task of emofair does the same way: paths, precision, protocol, empty batches, self-contained models."""
+
+import logging
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.optim.amp_optimizer import AMPOptimizer
+from fairseq.tasks import FairseqTask
+from omegaconf import II, DictConfig, open_dict
+
+from emofair import __version__, compat
+from emofair.errors import EmofairError
+
+logger = logging.getLogger(__name__)
+
+PROTOCOLS = ("clean", "paper")
+
+
+@dataclass
+class EmofairTaskConfig(FairseqDataclass):
+    """Options that every task has."""
+
+    data: Optional[str] = field(default=None, metadata={"help": "folder of the manifests"})
+    protocol: ChoiceEnum(PROTOCOLS) = field(
+        default="clean",
+        metadata={
+            "help": "clean: nothing of the test set is seen before the end; paper: published habits are allowed, "
+            "and the result is marked so"
+        },
+    )
+    autocast_bf16: bool = field(
+        default=False, metadata={"help": "bfloat16 autocast around model and loss; for CPUs (GPUs: --bf16 or --fp16)"}
+    )
+    seed: int = II("common.seed")
+
+
+class _DataAsOption:
+    """Stand-in for a parser that turns fairseq's positional ``data`` into the option ``--data``."""
+
+    def __init__(self, parser) -> None:
+        self._parser = parser
+
+    def add_argument(self, *names, **options):
+        if names[0] == "data":
+            names = ("--data",)
+        return self._parser.add_argument(*names, **options)
+
+
+class EmofairTask(FairseqTask):
+    """Base of all tasks.
+
+    - paths are resolved against the user's working directory, also under hydra;
+    - state that fairseq keeps in the process is cleared, so that jobs run one after another;
+    - the protocol is enforced, and stored in every checkpoint;
+    - a model class that has ``prepare_config`` describes itself completely in the checkpoint's configuration.
+    """
+
+    path_fields: tuple[str, ...] = ("data",)
+
+    @classmethod
+    def add_args(cls, parser) -> None:
+        from fairseq.dataclass.utils import gen_parser_from_dataclass
+
+        gen_parser_from_dataclass(_DataAsOption(parser), getattr(cls, "__dataclass")())
+
+    @classmethod
+    def setup_task(cls, cfg: DictConfig, **kwargs) -> "EmofairTask":
+        """Build the task; ``from_checkpoint`` (fairseq's loader) allows the stored data folder to be gone."""
+        compat.forget_previous_job()
+        cls._resolve_paths(cfg)
+        if not kwargs.get("from_checkpoint"):
+            cls._check_data_folder(cfg)
+        return cls(cfg)
+
+    @classmethod
+    def _resolve_paths(cls, cfg: DictConfig) -> None:
+        # fairseq hands over a copy; its own checks and the checkpoint read the original in the parent.
+        parent = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+        originals = [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]
+        for config in originals:
+            with open_dict(config):
+                for name in cls.path_fields:
+                    if config.get(name):
+                        config[name] = compat.original_path(config[name])
+
+    @classmethod
+    def _check_data_folder(cls, cfg: DictConfig) -> None:
+        if not cfg.data:
+            raise EmofairError("no manifest folder is given", remedy="Add --data DIR (task.data=DIR under hydra)")
+        if not os.path.exists(cfg.data):
+            raise EmofairError("no such folder", file=cfg.data, remedy="Give the folder of the manifests by --data")
+        if not os.path.isdir(cfg.data):
+            raise EmofairError(
+                "this is a file, and a folder is needed", file=cfg.data, remedy="Give its folder by --data"
+            )
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
+        """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
+        from fairseq.models import ARCH_MODEL_REGISTRY
+
+        architecture = ARCH_MODEL_REGISTRY[cfg._name]
+        if hasattr(architecture, "prepare_config"):
+            architecture.prepare_config(cfg)
+        model = super().build_model(cfg, from_checkpoint)
+        if not from_checkpoint and hasattr(model, "load_pretrained"):
+            model.load_pretrained()
+        return model
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs) -> None:
+        """Load a split, refusing to select a model on the test set under the clean protocol."""
+        if split == "train" and self.cfg.protocol == "clean" and next(iter(self.datasets), "") == "test":
+            raise EmofairError(
+                "--valid-subset test would select the model on the test set",
+                remedy="Validate on 'valid', or say --protocol paper to have the result marked so",
+            )
+        self.datasets[split] = self.build_dataset(split, **kwargs)
+
+    def build_dataset(self, split: str, **kwargs):
+        """Return the dataset of a split."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _precision(self, amp: bool = False):
+        with torch.autocast("cuda", enabled=amp and torch.cuda.is_available()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.cfg.autocast_bf16)):
+                yield
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """One forward and backward pass; see `fairseq.tasks.FairseqTask.train_step`."""
+        model.train()
+        model.set_num_updates(update_num)
+        with self._precision(amp=isinstance(optimizer, AMPOptimizer)):
+            loss, sample_size, logging_output = criterion(model, sample)
+        if ignore_grad:
+            loss = loss * 0
+        optimizer.backward(loss)
+        return loss, sample_size, logging_output
+
+    def valid_step(self, sample, model, criterion):
+        """One forward pass without gradient. The empty batch of a worker that has no more data counts nothing."""
+        model.eval()
+        with torch.no_grad(), self._precision():
+            return criterion(model, sample)
+
+    def facts(self) -> dict[str, object]:
+        """What a result of this task must be reported with; stored in every checkpoint."""
+        return {"protocol": str(self.cfg.protocol), "emofair": __version__}
+
+    def state_dict(self) -> dict[str, object]:
+        """State kept in the checkpoint beside the model."""
+        return self.facts()
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Nothing is restored: the facts are for whoever reads the checkpoint."""
+
+    def max_positions(self) -> None:
+        """No limit: datasets cut long items, nothing is filtered silently."""
+        return
+
+    @property
+    def source_dictionary(self) -> None:
+        return None
+
+    @property
+    def target_dictionary(self) -> None:
+        return None
