@@ -1,0 +1,1 @@
+"""Pretrained encoders behind one small interface: a spec that rebuilds them, features and a padding mask out."""
