@@ -20,12 +20,12 @@ EXTRAS = {
         "pytest>=8",
         "ruff>=0.15",
         "scipy>=1.10",
-        "scikit-learn>=1.3",
         "transformers>=4.40",
         "safetensors>=0.4",
         "espeakng-loader>=0.2.4",
         "matplotlib>=3.7",
         "snakemake>=8",
+        "tensorboard>=2.10",
     ],
 }
 
@@ -60,7 +60,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.9",
+    python_requires=">=3.10",
     # Said explicitly so that an editable install is a plain path entry, which the marker folder below cannot shadow.
     package_dir={"": "."},
     packages=find_packages(include=["emofair", "emofair.*"]),
@@ -72,9 +72,9 @@ setup(
         "soundfile>=0.12",
         "soxr>=0.3.5",
         "sentencepiece>=0.1.99",
+        "scikit-learn>=1.3",
         "hydra-core",
         "omegaconf",
-        "regex",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["emofair=emofair.cli.main:main"]},
