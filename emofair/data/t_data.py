@@ -25,7 +25,7 @@ from .labels import TargetMode
 
 logger = logging.getLogger(__name__)
 
-LISTS = {"audio": "a", "text": "t"}
+LISTS = {"speech": "a", "text": "t"}
 SPLITS = ("train", "valid", "test")
 _EXTENSION = re.compile(r"\.(wav|txt|mp4|flac)$", re.IGNORECASE)
 
@@ -182,18 +182,19 @@ def read_items(
     mode: TargetMode | None,
     *,
     strict: bool = False,
-    need: Sequence[str] = ("audio", "text"),
+    modalities: Sequence[str] = tuple(LISTS),
 ) -> ItemTable:
     """Read one split and join its files by id.
 
-    ``need`` names the modalities in use ("audio", "text"): only their lists are read. ``mode`` None reads no labels (an
-    unlabelled split). Items without a label or with one the mode does not know are left out, told in one log line.
+    ``modalities`` names the ones in use ("speech", "text"): only their lists are read; items come in the order of the
+    speech list if it is. ``mode`` None reads no labels (an unlabelled split). Items without a label or with one the mode does not know are left out, told in one log line.
     ``strict`` turns misaligned lists and left-out items into errors. Raises EmofairError for missing or malformed files
     and for a split that ends up empty.
     """
     data_dir = Path(data_dir)
-    if not need or not set(need) <= set(LISTS):
-        raise ValueError(f"need must name audio and/or text, not {need!r}")
+    if not modalities or not set(modalities) <= set(LISTS):
+        raise ValueError(f"modalities must name speech and/or text, not {modalities!r}")
+    need = [modality for modality in LISTS if modality in modalities]
     joined, report = _join(data_dir, split, need, strict)
     list_file = data_dir / f"{split}_{LISTS[need[0]]}.tsv"
     ids, labels = list(joined), None
@@ -243,6 +244,20 @@ def _labelled(
     for text, count in unknown.most_common():
         report[f"unknown label {text!r}"] = count
     return ids, np.array(labels, dtype=np.float32 if mode.is_regression else np.int64)
+
+
+def check_token_folder(data_raw: str | Path) -> None:
+    """Refuse a folder of token files without any ``<split>/audio_token`` or ``<split>/text`` in it."""
+    root = Path(data_raw)
+    if not root.is_dir():
+        raise EmofairError("no such folder", file=root, remedy="Give the folder of the token files as --data-raw")
+    if not any(root.glob("*/audio_token")) and not any(root.glob("*/text")):
+        there = ", ".join(sorted(entry.name for entry in root.iterdir())[:8])
+        raise EmofairError(
+            f"no <split>/audio_token or <split>/text folder in it ({f'it holds {there}' if there else 'it is empty'})",
+            file=root,
+            remedy="Write the token files with 'emofair tokenize'",
+        )
 
 
 def check_split_overlap(data_dir: str | Path, splits: Sequence[str] = SPLITS) -> None:

@@ -77,6 +77,7 @@ class SpeechTextTokenDataset(EmofairDataset):
                 raise EmofairError(f"--max-{kind}-tokens {self.caps[kind]} leaves no room for the first and last id")
             cache.check_vocabulary(vocabularies[kind])
             cache.check_ends(init_token, separator_token)
+        self._compare_with_size_file(items)
         main = "audio" if audio is not None else "text"
         sizes = np.minimum(self.caches[main].lengths, self.caps[main])
         if max_sample_size is not None:
@@ -85,6 +86,19 @@ class SpeechTextTokenDataset(EmofairDataset):
         self.split = items.split
         self.mode = mode
         self.labels = items.labels
+
+    def _compare_with_size_file(self, items: ItemTable) -> None:
+        """Warn where counted tokens differ from the size file: tokens and lists then come from different runs."""
+        for kind, listed in (("audio", items.n_audio), ("text", items.n_text)):
+            if kind in self.caches:
+                counted = self.caches[kind].lengths
+                wrong = np.flatnonzero((listed >= 0) & (listed != counted))
+                if len(wrong):
+                    first = wrong[0]
+                    logger.warning(
+                        "split %s: %d of %d %s token files differ in length from the size file (%s: %d, listed %d)",
+                        *(items.split, len(wrong), len(items), kind, items.ids[first], counted[first], listed[first]),
+                    )
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One item: its index and, per modality, its token ids [T]."""
