@@ -1,33 +1,29 @@
-"""The ``T_data`` manifest folder of robertaEMO: lists, sizes and labels per split, joined by utterance id.
+"""The items of a ``T_data`` manifest folder (the form of robertaEMO): lists, sizes and labels joined by utterance id.
 
-Per split: ``<split>_a.tsv`` and ``<split>_t.tsv`` (one file name per line, no header), ``<split>_size.tsv`` (really
-comma separated: id, text tokens, audio tokens; header optional) and ``label_file_<split>.csv`` (first line always a
-header). Published folders mix CRLF and LF, order their files differently, carry labels and sizes of other splits, and
-one of them has lists of different length; reading joins by id, so all of these load.
+Published folders order their files differently, and one of them has lists of different length; joined by id, all load.
+The files themselves are described in :mod:`emofair.data.t_data_files`.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import EmofairError
 from .labels import TargetMode
+from .t_data_files import LISTS, Row, list_file, read_labels, read_list, read_sizes, write_split
+
+__all__ = ["SPLITS", "ItemTable", "Row", "check_split_overlap", "check_token_folder", "read_items", "write_split"]
 
 logger = logging.getLogger(__name__)
 
-LISTS = {"speech": "a", "text": "t"}
 SPLITS = ("train", "valid", "test")
-_EXTENSION = re.compile(r"\.(wav|txt|mp4|flac)$", re.IGNORECASE)
 
 
 @dataclass
@@ -49,133 +45,6 @@ class ItemTable:
         return len(self.ids)
 
 
-class _Cell(NamedTuple):
-    row: int
-    values: tuple[str, ...]
-
-
-def item_id(name: str) -> str:
-    """Utterance id of a listed file: its name without a final .wav, .txt, .mp4 or .flac; other dots are the id's."""
-    return _EXTENSION.sub("", name)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Non-empty comma-separated rows with their 1-based number; any line ending, optional byte-order mark."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines)
-            for cells in reader:
-                cells = [cell.strip() for cell in cells]
-                if any(cells):
-                    yield reader.line_num, cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EmofairError(f"cannot be read ({error})", file=path) from None
-
-
-def _needed(data_dir: Path, name: str) -> Path:
-    """Path of a file that must be there, else an error that lists what is."""
-    path = data_dir / name
-    if path.is_file():
-        return path
-    if not data_dir.is_dir():
-        raise EmofairError("no such folder", file=data_dir, remedy="Give the folder with the manifests as --data")
-    there = sorted(entry.name for entry in data_dir.iterdir() if entry.suffix in (".tsv", ".csv"))
-    listing = (
-        f"it holds {', '.join(there[:16])}{' ...' if len(there) > 16 else ''}" if there else "it holds no manifests"
-    )
-    raise EmofairError(f"there is no {name} in this folder; {listing}", file=data_dir)
-
-
-def read_list(data_dir: str | Path, split: str, modality: str) -> dict[str, int]:
-    """Ids of one list file with their 1-based rows, in order; repeated ids keep their first row."""
-    path = _needed(Path(data_dir), f"{split}_{LISTS[modality]}.tsv")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmofairError(f"cannot be read ({error})", file=path) from None
-    ids: dict[str, int] = {}
-    for row, line in enumerate(lines, 1):
-        if line.strip():
-            ids.setdefault(item_id(line.strip()), row)
-    return ids
-
-
-def _read_labels(path: Path) -> dict[str, _Cell]:
-    labels: dict[str, _Cell] = {}
-    for number, (row, cells) in enumerate(_rows(path)):
-        if number == 0:  # the form has a header whatever it says
-            continue
-        if len(cells) != 2:
-            raise EmofairError(f"expected two columns (id, label), found {len(cells)}", file=path, row=row)
-        name, label = cells
-        known = labels.setdefault(name, _Cell(row, (label,)))
-        if known.values != (label,):
-            raise EmofairError(
-                f"{name} is labelled {label!r} here and {known.values[0]!r} in row {known.row}", file=path, row=row
-            )
-    for name in [name for name in labels if _EXTENSION.search(name)]:
-        labels.setdefault(item_id(name), labels[name])
-    return labels
-
-
-def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    sizes: dict[str, tuple[int, int]] = {}
-    if not path.is_file():
-        return sizes
-    for number, (row, cells) in enumerate(_rows(path)):
-        try:
-            if len(cells) != 3:
-                raise ValueError
-            text, audio = int(cells[1]), int(cells[2])
-        except ValueError:
-            if number == 0:  # a header, which only some published files have
-                continue
-            raise EmofairError(
-                f"expected id, text tokens, audio tokens; found {','.join(cells)!r}", file=path, row=row
-            ) from None
-        sizes.setdefault(cells[0], (text, audio))
-        sizes.setdefault(item_id(cells[0]), (text, audio))
-    return sizes
-
-
-def _join(data_dir: Path, split: str, need: Sequence[str], strict: bool) -> tuple[dict[str, int], dict[str, int]]:
-    """Ids that every needed list has, in the order of the first, with their rows there; and the counts left out."""
-    lists = {modality: read_list(data_dir, split, modality) for modality in need}
-    first, *others = lists.values()
-    report: dict[str, int] = {}
-    if not others:
-        return first, report
-    other = others[0]
-    if strict and list(first) != list(other):
-        pairs = zip(list(first) + [None] * len(other), list(other) + [None] * len(first), strict=False)
-        row, (left, right) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
-        raise EmofairError(
-            f"lists are misaligned: item {row} is {left or 'absent'} here"
-            f" and {right or 'absent'} in {split}_{LISTS[need[1]]}.tsv",
-            file=data_dir / f"{split}_{LISTS[need[0]]}.tsv",
-            row=first.get(left, row) if left else row,
-            remedy="Repair the lists, or read without strict checking: items are then joined by id",
-        )
-    joined = {name: row for name, row in first.items() if name in other}
-    for modality, lone in ((need[0], len(first) - len(joined)), (need[1], len(other) - len(joined))):
-        if lone:
-            report[f"only in the {modality} list"] = lone
-    if not joined:
-        raise EmofairError(f"the lists of split {split!r} ({', '.join(need)}) have no id in common", file=data_dir)
-    return joined, report
-
-
-def _score(text: str, mode: TargetMode, path: Path, row: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise EmofairError(f"label {text!r} is not a finite number", file=path, row=row)
-    # the published sentiment scores are float32 values printed as float64: 2.40000009536743 means 2.4
-    return round(value, 4) if mode.kind == "l1" else value
-
-
 def read_items(
     data_dir: str | Path,
     split: str,
@@ -187,20 +56,20 @@ def read_items(
     """Read one split and join its files by id.
 
     ``modalities`` names the ones in use ("speech", "text"): only their lists are read; items come in the order of the
-    speech list if it is. ``mode`` None reads no labels (an unlabelled split). Items without a label or with one the mode does not know are left out, told in one log line.
-    ``strict`` turns misaligned lists and left-out items into errors. Raises EmofairError for missing or malformed files
-    and for a split that ends up empty.
+    speech list if it is. ``mode`` None reads no labels (an unlabelled split). Items without a label, or with one that
+    the mode does not know, are left out, which is told in one log line. ``strict`` turns misaligned lists and left-out
+    items into errors. Raises EmofairError for missing or malformed files and for a split that ends up empty.
     """
     data_dir = Path(data_dir)
     if not modalities or not set(modalities) <= set(LISTS):
         raise ValueError(f"modalities must name speech and/or text, not {modalities!r}")
-    need = [modality for modality in LISTS if modality in modalities]
-    joined, report = _join(data_dir, split, need, strict)
-    list_file = data_dir / f"{split}_{LISTS[need[0]]}.tsv"
+    used = [modality for modality in LISTS if modality in modalities]
+    joined, report = _join(data_dir, split, used, strict)
     ids, labels = list(joined), None
+    label_file = data_dir / f"label_file_{split}.csv"
     if mode is not None:
-        ids, labels = _labelled(data_dir / f"label_file_{split}.csv", list_file, joined, mode, strict, report)
-    sizes = _read_sizes(data_dir / f"{split}_size.tsv")
+        ids, labels = _labelled(label_file, list_file(data_dir, split, used[0]), joined, mode, strict, report)
+    sizes = read_sizes(data_dir / f"{split}_size.tsv")
     counts = np.array([sizes.get(name, (-1, -1)) for name in ids], dtype=np.int64).reshape(-1, 2)
     if report:
         left_out = ", ".join(f"{reason}: {count}" for reason, count in report.items())
@@ -209,33 +78,68 @@ def read_items(
         raise EmofairError(
             f"split {split!r} has no usable item ({len(joined)} listed)",
             file=data_dir,
-            remedy=f"Check that the target option fits label_file_{split}.csv" if joined else None,
+            remedy=f"Check that the target option fits {label_file.name}" if joined else None,
         )
-    return ItemTable(split, ids, labels, counts[:, 1], counts[:, 0], report)
+    return ItemTable(split, ids, labels, n_audio=counts[:, 1], n_text=counts[:, 0], report=report)
+
+
+def _join(data_dir: Path, split: str, used: list[str], strict: bool) -> tuple[dict[str, int], dict[str, int]]:
+    """Ids that every used list has, in the order of the first, with their rows there; and the counts left out."""
+    first, *others = (read_list(data_dir, split, modality) for modality in used)
+    report: dict[str, int] = {}
+    for modality, other in zip(used[1:], others, strict=True):
+        if strict and list(first) != list(other):
+            _raise_misaligned(data_dir, split, used[0], modality, first, other)
+        joined = {name: row for name, row in first.items() if name in other}
+        for lone, count in ((used[0], len(first) - len(joined)), (modality, len(other) - len(joined))):
+            if count:
+                report[f"only in the {lone} list"] = count
+        if not joined and (first or other):
+            raise EmofairError(f"the {' and '.join(used)} lists of split {split!r} share no id", file=data_dir)
+        first = joined
+    return first, report
+
+
+def _raise_misaligned(
+    data_dir: Path, split: str, left: str, right: str, first: dict[str, int], other: dict[str, int]
+) -> None:
+    names, others = list(first), list(other)
+    place = next((k for k, pair in enumerate(zip(names, others, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        place = min(len(names), len(others))
+    here = names[place] if place < len(names) else "nothing"
+    there = others[place] if place < len(others) else "nothing"
+    raise EmofairError(
+        f"lists are misaligned from item {place + 1} on: {here} here, {there} in {list_file(data_dir, split, right).name}",
+        file=list_file(data_dir, split, left),
+        row=first.get(here, max(first.values(), default=0) + 1),
+        remedy="Repair the lists, or leave out strict checking: items are then joined by id",
+    )
 
 
 def _labelled(
-    path: Path, list_file: Path, joined: dict[str, int], mode: TargetMode, strict: bool, report: dict[str, int]
+    path: Path, listed_in: Path, joined: dict[str, int], mode: TargetMode, strict: bool, report: dict[str, int]
 ) -> tuple[list[str], np.ndarray]:
     """Ids that have a usable label, and the labels; what is left out is counted in ``report``."""
-    table = _read_labels(_needed(path.parent, path.name))
+    table, lost = read_labels(path, joined)
+    if lost is not None:
+        logger.warning("%s: the first line is taken for a header, but it names item %s", path, lost)
     ids: list[str] = []
     labels: list[float] = []
     missing, unknown = 0, Counter()
-    for name, list_row in joined.items():
-        cell = table.get(name)
-        if cell is None or not cell.values[0]:
+    for name, row in joined.items():
+        label = table.get(name)
+        if label is None or not label.text:
             if strict:
-                raise EmofairError(f"{name} has no label in {path.name}", file=list_file, row=list_row)
+                raise EmofairError(f"{name} has no label in {path.name}", file=listed_in, row=row)
             missing += 1
             continue
-        text = cell.values[0]
-        value = _score(text, mode, path, cell.row) if mode.is_regression else mode.class_index(text)
+        value = _score(label.text, mode, path, label.row) if mode.is_regression else mode.class_index(label.text)
         if value is None:
             if strict:
                 known = ", ".join(mode.classes)
-                raise EmofairError(f"label {text!r} of {name} is none of {known}", file=path, row=cell.row)
-            unknown[text] += 1
+                raise EmofairError(f"label {label.text!r} of {name} is none of {known}", file=path, row=label.row)
+            unknown[label.text] += 1
             continue
         ids.append(name)
         labels.append(value)
@@ -244,6 +148,17 @@ def _labelled(
     for text, count in unknown.most_common():
         report[f"unknown label {text!r}"] = count
     return ids, np.array(labels, dtype=np.float32 if mode.is_regression else np.int64)
+
+
+def _score(text: str, mode: TargetMode, path: Path, row: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise EmofairError(f"label {text!r} is not a finite number", file=path, row=row)
+    # the published sentiment scores are float32 values printed as float64: 2.40000009536743 means 2.4
+    return round(value, 4) if mode.kind == "l1" else value
 
 
 def check_token_folder(data_raw: str | Path) -> None:
@@ -263,15 +178,15 @@ def check_token_folder(data_raw: str | Path) -> None:
 def check_split_overlap(data_dir: str | Path, splits: Sequence[str] = SPLITS) -> None:
     """Refuse a folder in which an item belongs to two splits.
 
-    Only the lists count (an item is in a split when every list the split has names it); label and size files may hold
-    other splits' ids. Absent splits are skipped.
+    Only the lists count (an item is in a split when every list that the split has names it); label and size files may
+    hold other splits' ids. Absent splits are skipped.
     """
     data_dir = Path(data_dir)
     members: dict[str, set[str]] = {}
     for split in splits:
-        lists = [read_list(data_dir, split, m) for m in LISTS if (data_dir / f"{split}_{LISTS[m]}.tsv").is_file()]
-        if lists:
-            members[split] = set.intersection(*map(set, lists))
+        present = [modality for modality in LISTS if list_file(data_dir, split, modality).is_file()]
+        if present:
+            members[split] = set.intersection(*(set(read_list(data_dir, split, modality)) for modality in present))
     names = list(members)
     for position, left in enumerate(names):
         for right in names[position + 1 :]:
@@ -283,49 +198,3 @@ def check_split_overlap(data_dir: str | Path, splits: Sequence[str] = SPLITS) ->
                     file=data_dir,
                     remedy="Take them out of one of the lists: a score on them would not be a test score",
                 )
-
-
-class Row(NamedTuple):
-    """One item to write; a token count of None means that the item has no such file."""
-
-    id: str
-    label: str | float
-    n_audio: int | None
-    n_text: int | None
-
-
-def write_split(
-    out_dir: str | Path, split: str, rows: Iterable[Row], target: str, *, size_header: bool | None = None
-) -> None:
-    """Write the manifests of one split in the form of the published folders, each file in one step.
-
-    ``target`` "emotion" or "sentiment" chooses the label header (``FileName,Emotion`` or ``FileName,sentiment_score``).
-    The size file gets a header for sentiment only, as in the published folders, unless ``size_header`` says otherwise;
-    it is left out unless every row has both counts. A list is written for each modality that any row has. Raises
-    EmofairError for repeated ids and for ids that the form cannot hold.
-    """
-    headers = {"emotion": "FileName,Emotion", "sentiment": "FileName,sentiment_score"}
-    if target not in headers:
-        raise ValueError(f"target must be emotion or sentiment, not {target!r}")
-    rows = [Row(*row) for row in rows]
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    seen: set[str] = set()
-    for row in rows:
-        if not row.id or row.id != row.id.strip() or re.search(r'[,"\r\n\t]', f"{row.id}{row.label}"):
-            raise EmofairError(f"id {row.id!r} with label {row.label!r} cannot be written to a manifest", file=out_dir)
-        if row.id in seen:
-            raise EmofairError(f"id {row.id!r} occurs twice in split {split}", file=out_dir)
-        seen.add(row.id)
-    files = {f"label_file_{split}.csv": [headers[target], *(f"{row.id},{row.label}" for row in rows)]}
-    if any(row.n_audio is not None for row in rows):
-        files[f"{split}_a.tsv"] = [f"{row.id}.wav" for row in rows if row.n_audio is not None]
-    if any(row.n_text is not None for row in rows):
-        files[f"{split}_t.tsv"] = [f"{row.id}.txt" for row in rows if row.n_text is not None]
-    if all(None not in (row.n_audio, row.n_text) for row in rows):
-        header = ["FileName,text,audio"] if (target == "sentiment" if size_header is None else size_header) else []
-        files[f"{split}_size.tsv"] = header + [f"{row.id},{row.n_text},{row.n_audio}" for row in rows]
-    for name, lines in files.items():
-        temporary = out_dir / f".{name}.tmp"
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-        temporary.replace(out_dir / name)
