@@ -1,0 +1,3 @@
+"""Registered fairseq criterions, one file each; importing the package registers them."""
+
+from emofair.criterions import emotion_prediction  # noqa: F401
