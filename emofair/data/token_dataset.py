@@ -37,10 +37,11 @@ class SpeechTextTokenDataset(EmofairDataset):
     """Utterances as token ids; one of the two modalities may be absent.
 
     ``items`` gives ids and labels (``items.ids`` must be the ids of the caches). Batches hold ``id`` Long[B] (item
-    indices; names are in ``dataset.ids``), ``net_input`` {``audio`` Long[B, Ta], ``text`` Long[B, Tt]}, ``target`` [B]
-    (float scores for regression, class indices as Long otherwise; absent without labels), ``nsentences`` and
-    ``ntokens`` (tokens that are not padding, over all modalities). An item's size is its number of audio tokens after
-    truncation (text tokens without audio); ``max_sample_size`` caps what the batcher is told, as in the original.
+    indices; names are in ``dataset.ids``), ``split``, ``net_input`` {``audio`` Long[B, Ta], ``text`` Long[B, Tt]},
+    ``target`` [B] (float scores for regression, class indices as Long otherwise; absent without labels),
+    ``nsentences`` and ``ntokens`` (tokens that are not padding, over all modalities). An item's size is its number
+    of audio tokens after truncation (text tokens without audio); ``max_sample_size`` caps what the batcher is told,
+    as in the original.
 
     ``audio_vocab`` / ``text_vocab``: sizes of the encoders' vocabularies; an id beyond them raises EmofairError naming
     the file. ``init_token`` / ``separator_token``: ids that sequences should start and end with; others are counted in
@@ -111,7 +112,13 @@ class SpeechTextTokenDataset(EmofairDataset):
             sequences = [sample[kind] for sample in samples]
             net_input[kind] = torch.from_numpy(collate_tokens(sequences, self.caps[kind]))
             ntokens += sum(min(len(sequence), self.caps[kind]) for sequence in sequences)
-        batch = {"id": torch.from_numpy(ids), "net_input": net_input, "nsentences": len(ids), "ntokens": ntokens}
+        batch = {
+            "id": torch.from_numpy(ids),
+            "split": self.split,  # tells which data set ``id`` points into: fairseq's filler batches are of another
+            "net_input": net_input,
+            "nsentences": len(ids),
+            "ntokens": ntokens,
+        }
         if self.labels is not None:
             batch["target"] = torch.from_numpy(self.labels[ids])
         return batch

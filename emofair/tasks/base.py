@@ -13,6 +13,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig, open_dict
 
 from emofair import __version__, compat
+from emofair.criterions.base import reducing_one_step
 from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,21 @@ class EmofairTask(FairseqTask):
         model.eval()
         with torch.no_grad(), self._precision():
             return criterion(model, sample)
+
+    def reduce_metrics(self, logging_outputs, criterion) -> None:
+        """Log figures; fairseq-validate calls this once, at the end of a subset, the trainer after every batch."""
+        super().reduce_metrics(logging_outputs, criterion)
+        if not reducing_one_step():
+            criterion.finish_validation(logging_outputs)
+
+    def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False):
+        """Build the criterion, and remember it for `post_validate`."""
+        self.criterion = super().build_criterion(cfg, from_checkpoint)
+        return self.criterion
+
+    def post_validate(self, model, stats, agg) -> None:
+        """The end of a subset's validation during training, on every worker."""
+        self.criterion.finish_validation()
 
     def facts(self) -> dict[str, object]:
         """What a result of this task must be reported with; stored in every checkpoint."""
