@@ -110,7 +110,8 @@ def _raise_misaligned(
     here = names[place] if place < len(names) else "nothing"
     there = others[place] if place < len(others) else "nothing"
     raise EmofairError(
-        f"lists are misaligned from item {place + 1} on: {here} here, {there} in {list_file(data_dir, split, right).name}",
+        f"lists are misaligned from item {place + 1} on: {here} here,"
+        f" {there} in {list_file(data_dir, split, right).name}",
         file=list_file(data_dir, split, left),
         row=first.get(here, max(first.values(), default=0) + 1),
         remedy="Repair the lists, or leave out strict checking: items are then joined by id",
