@@ -127,7 +127,6 @@ def write_roberta(
 
 def write_vq_wav2vec(path: Path, *, codes: int, dim: int = 16, groups: int = 2, old_style: bool = False) -> Path:
     """Write a vq-wav2vec with k-means quantizer of ``groups`` groups of ``codes`` codes; return its path."""
-    import torch
     from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
 
     values = {
