@@ -13,7 +13,8 @@ MAX_LENGTH = 10_000
 def parse_layers(text: object) -> list[tuple[int, int, int]]:
     """(width, kernel, stride) of each layer, from lists of such triples joined by ``+`` and repeated by ``*``.
 
-    ``text`` is a string, or the list itself. fairseq keeps this text in checkpoints and evaluates it as Python. Raises `EmofairError` for any other expression.
+    ``text`` is a string, or the list itself. fairseq keeps this text in checkpoints and evaluates it as Python. Raises
+    `EmofairError` for any other expression.
     """
     text = str(text)
     try:

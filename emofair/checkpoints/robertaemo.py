@@ -108,7 +108,7 @@ def _spec(name: str, state: Mapping[str, Tensor], heads: int | None, path: str |
     width = 0 if table is None else table.shape[1]
     if heads is None and width % HEAD_DIM:
         raise EmofairError(
-            f"does not tell the attention heads of its {name} encoder, and {HEAD_DIM} does not divide its width {width}",
+            f"does not tell the heads of its {name} encoder, and {HEAD_DIM} does not divide the width {width}",
             file=path,
             remedy=f"Give them ({name}_heads)",
         )
