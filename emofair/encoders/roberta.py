@@ -131,13 +131,13 @@ class RobertaTokenEncoder(nn.Module):
         dtype and the padding mask [batch, time] (true = padding). Features at padded positions mean nothing.
         Raises `EmofairError` for too long a sequence, an id outside the vocabulary, or a row of padding only.
         """
+        self._check(tokens)
         tokens = tokens.to(device=self.sentence_encoder.embed_tokens.weight.device, dtype=torch.long)
         padding_mask = tokens.eq(PAD)
-        self._check(tokens, padding_mask)
         features = self.sentence_encoder(tokens)["encoder_out"][0]
         return features.transpose(0, 1), padding_mask
 
-    def _check(self, tokens: Tensor, padding_mask: Tensor) -> None:
+    def _check(self, tokens: Tensor) -> None:
         if tokens.ndim != 2 or not tokens.numel():
             raise EmofairError(f"expected token ids of shape [batch, time], got {list(tokens.shape)}")
         if tokens.shape[1] > self.max_positions:
@@ -145,14 +145,16 @@ class RobertaTokenEncoder(nn.Module):
                 f"a sequence of {tokens.shape[1]} tokens, but this encoder has positions for {self.max_positions}",
                 remedy="truncate the token sequences to that length",
             )
-        # One transfer for both checks; on a GPU a bad id would otherwise surface as an unreadable device assertion.
-        low, high, empty = torch.stack([tokens.min(), tokens.max(), padding_mask.all(dim=1).any().long()]).tolist()
+        if tokens.is_cuda:
+            # Looking at values would make the host wait in every step; data sets check their ids when they are opened.
+            return
+        low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.spec.vocab_size:
             raise EmofairError(
                 f"token id {low if low < 0 else high} is outside the encoder's vocabulary of {self.spec.vocab_size}",
                 remedy="make the tokens with the dictionary that belongs to this encoder",
             )
-        if empty:
+        if tokens.eq(PAD).all(dim=1).any():
             raise EmofairError("a sequence consists of padding only, so there is nothing to attend to")
 
 

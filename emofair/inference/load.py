@@ -37,7 +37,9 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     state = safe.load(path)
     if state.get("cfg") is None or "model" not in state:
         raise EmofairError(
-            "not a checkpoint of fairseq-train with emofair", file=path, remedy="Give a checkpoint_best.pt of a training run"
+            "not a checkpoint of fairseq-train with emofair",
+            file=path,
+            remedy="Give a checkpoint_best.pt of a training run",
         )
     name = state["cfg"]["task"].get("_name")
     if name not in TASK_REGISTRY or not TASK_REGISTRY[name].__module__.startswith("emofair."):

@@ -5,6 +5,7 @@ Improve Multimodal Speech Emotion Recognition", Interspeech 2020, arXiv 2008.066
 """
 
 import logging
+import os
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -15,6 +16,9 @@ from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from omegaconf import II, DictConfig, open_dict
 from torch import Tensor, nn
 
+from emofair import compat
+from emofair.checkpoints import ssl_dir
+from emofair.checkpoints.roberta import LoadedRoberta, load_roberta
 from emofair.encoders.roberta import RobertaSpec, RobertaTokenEncoder
 from emofair.errors import EmofairError
 from emofair.modules.cross_attention import BLOCKS, CrossAttentionFusion
@@ -128,6 +132,9 @@ RANDOM_SIZES: dict[str, dict[str, dict[str, int]]] = {
 }
 MAX_POSITIONS = {"text": 512, "speech": 2048}
 CHECKPOINT_KINDS = {"text": "text_roberta", "speech": "speech_bert"}
+
+# Between reading an encoder's shape and copying its weights: RoBERTa-large is not read from disk twice.
+_opened: dict[str, LoadedRoberta] = {}
 
 
 def resolve_architecture(cfg: DictConfig) -> DictConfig:
@@ -248,16 +255,19 @@ class RobertaEMOModel(BaseFairseqModel):
                     remedy=f"Choose one of {', '.join(RANDOM_SIZES)}",
                 )
             return RobertaSpec(**RANDOM_SIZES[cfg.ssl_random][name], max_positions=MAX_POSITIONS[name])
-        return cls._pretrained(cfg, name).spec
+        _opened[name] = cls._pretrained(cfg, name)
+        return _opened[name].spec
 
     @classmethod
-    def _pretrained(cls, cfg: DictConfig, name: str):
-        from emofair.checkpoints import roberta, ssl_dir
-
+    def _pretrained(cls, cfg: DictConfig, name: str) -> LoadedRoberta:
+        """Read the pretrained model of one branch from disk."""
+        root = compat.original_path(cfg.ssl_dir or os.environ.get(ssl_dir.VARIABLE) or ssl_dir.DEFAULT)
         path = cfg.text_roberta_path if name == "text" else cfg.speech_bert_path
         size = ARCHITECTURES.get(cfg._name, {}).get("text_size") if name == "text" else None
-        found = ssl_dir.locate(CHECKPOINT_KINDS[name], ssl_dir=cfg.ssl_dir, path=path, prefer=size)
-        return roberta.load_roberta(found)
+        found = ssl_dir.locate(
+            CHECKPOINT_KINDS[name], ssl_dir=root, path=path and compat.original_path(path), prefer=size
+        )
+        return load_roberta(found)
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task=None) -> "RobertaEMOModel":
@@ -272,7 +282,7 @@ class RobertaEMOModel(BaseFairseqModel):
             logger.info("encoders of size %r start from random weights", self.cfg.ssl_random)
             return
         for name in self.modalities:
-            loaded = self._pretrained(self.cfg, name)
+            loaded = _opened.pop(name, None) or self._pretrained(self.cfg, name)
             self.encoder(name).load_state_dict(loaded.state)
             logger.info("%s encoder: %s, %s", name, loaded.path, "frozen" if self.encoders_frozen else "fine-tuned")
 
