@@ -25,11 +25,12 @@ def collate_tokens(sequences: list[np.ndarray], max_tokens: int) -> np.ndarray:
 
     A longer sequence keeps its first ``max_tokens`` - 1 ids and ends in a final 2.
     """
-    lengths = np.array([len(sequence) for sequence in sequences])
-    width = min(int(lengths.max()), max_tokens)
+    width = min(max(map(len, sequences)), max_tokens)
     out = np.full((len(sequences), width), PAD, dtype=np.int64)
-    out[np.arange(width) < lengths[:, None]] = np.concatenate([sequence[:width] for sequence in sequences])
-    out[lengths > width, -1] = END
+    for row, sequence in zip(out, sequences, strict=True):  # one slice per item beats a boolean mask over the batch
+        row[: len(sequence)] = sequence[:width]
+        if len(sequence) > width:
+            row[-1] = END
     return out
 
 
