@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import types
@@ -29,6 +30,8 @@ def apply() -> None:
     global _applied
     if _applied:
         return
+    # It reports the absence of a package that nothing here uses.
+    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     try:
         import fairseq  # noqa: F401
     except Exception as error:  # fairseq 0.12.2 fails on Python 3.11 with ValueError, a missing one with ImportError

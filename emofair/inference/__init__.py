@@ -30,7 +30,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", **options) -> Tok
     ``options`` go to the predictor: for robertaEMO the places of the tokenisers (``ssl_dir`` and so on), which raw
     audio and text need. Raises `EmofairError` for a file that is missing, damaged, hostile or foreign.
     """
-    from emofair.inference.load import load_checkpoint
+    from emofair.inference.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(path, device=device)
     name = str(loaded.facts["task"])

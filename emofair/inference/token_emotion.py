@@ -15,7 +15,7 @@ from emofair.checkpoints import ssl_dir as ssl
 from emofair.data.audio import SAMPLE_RATE, read_audio
 from emofair.data.token_dataset import collate_tokens
 from emofair.errors import EmofairError
-from emofair.inference.load import LoadedCheckpoint
+from emofair.inference.checkpoint import LoadedCheckpoint
 from emofair.inference.predictions import decode
 from emofair.units.bpe import TextTokenizer
 from emofair.units.vq_wav2vec import SpeechTokenizer
