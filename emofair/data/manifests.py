@@ -156,14 +156,24 @@ def read_labels(corpus_dir: PathLike) -> list[str]:
     return list(_lines(path)) if path.is_file() else []
 
 
+def usable_id(identifier: str) -> bool:
+    """Whether an id can be a file name everywhere: later stages write ``<id>.txt``."""
+    return identifier not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x85\u2028\u2029]", identifier)
+
+
+def ids_hash(items: list[Utterance]) -> str:
+    """SHA-256 of the sorted ids, one per line: tells whether two lists hold the same utterances."""
+    ids = "\n".join(sorted(u.id for u in items))
+    return hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _facts(items: list[Utterance]) -> dict[str, Any]:
     counts = Counter(u.label for u in items if u.label is not None)
-    ids = "\n".join(sorted(u.id for u in items))
     return {
         "n": len(items),
         "n_seconds": round(sum(u.n_samples for u in items) / SAMPLE_RATE, 3),
         "labels": dict(sorted(counts.items())),
-        "ids_sha256": hashlib.sha256(ids.encode("utf-8", "surrogateescape")).hexdigest(),
+        "ids_sha256": ids_hash(items),
     }
 
 
@@ -177,7 +187,7 @@ def _check_ids(splits: dict[str, list[Utterance]], allow_overlap: bool) -> None:
         own: set[str] = set()
         for utterance in items:
             identifier = utterance.id
-            if identifier in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x85\u2028\u2029]", identifier):
+            if not usable_id(identifier):
                 raise EmofairError(
                     f"the id {identifier!r} cannot be used as a file name",
                     remedy="use ids without slashes, tabs and control characters",

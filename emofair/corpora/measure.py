@@ -1,0 +1,70 @@
+"""Look at the audio of what a corpus module found, and leave out what cannot be used."""
+
+from __future__ import annotations
+
+from emofair.corpora import Source
+from emofair.data.audio import SAMPLE_RATE, AudioInfo, audio_info
+from emofair.data.manifests import Utterance
+from emofair.errors import EmofairError
+
+
+def measure(source: Source, *, resample: bool = False, progress: bool = False) -> None:
+    """Fill in ``n_samples`` from the headers; utterances whose audio cannot be used move to ``source.problems``.
+
+    That is: missing, empty or truncated files, cuts outside the recording, and other rates than 16 kHz unless
+    ``resample``. Raises `EmofairError` when nothing is left.
+    """
+    from tqdm import tqdm
+
+    headers: dict[str, AudioInfo | EmofairError] = {}
+    n = sum(map(len, source.splits.values()))
+    # disable=None: a bar on terminals only.
+    with tqdm(total=n, desc="audio", unit="clip", disable=None if progress else True) as bar:
+        for split, items in source.splits.items():
+            kept = []
+            for utterance in items:
+                bar.update()
+                try:
+                    utterance.n_samples = _n_samples(utterance, headers, resample)
+                    kept.append(utterance)
+                except EmofairError as error:
+                    source.problems.append(error)
+            source.splits[split] = kept
+    if n and not any(source.splits.values()):
+        raise EmofairError(
+            f"none of the {n} clips has usable audio; the first: {source.problems[0].what}",
+            file=source.problems[0].file,
+            remedy="check --root, or prepare the texts alone with --text-only",
+        )
+
+
+def without_audio(source: Source) -> None:
+    """Keep the texts only; utterances that have none move to ``source.problems``."""
+    for split, items in source.splits.items():
+        for utterance in items:
+            utterance.path, utterance.n_samples, utterance.start, utterance.end = "", 0, None, None
+            if not utterance.text:
+                source.problems.append(EmofairError(f"{utterance.id} has no text", file=source.root))
+        source.splits[split] = [u for u in items if u.text]
+
+
+def _n_samples(utterance: Utterance, headers: dict[str, AudioInfo | EmofairError], resample: bool) -> int:
+    # Clips cut from one long recording share its header.
+    if utterance.path not in headers:
+        try:
+            headers[utterance.path] = audio_info(utterance.path)
+        except EmofairError as error:
+            headers[utterance.path] = error
+    info = headers[utterance.path]
+    if isinstance(info, EmofairError):
+        raise info
+    if info.sample_rate != SAMPLE_RATE and not resample:
+        raise EmofairError(
+            f"the audio is at {info.sample_rate} Hz, {SAMPLE_RATE} Hz is needed",
+            file=utterance.path,
+            remedy="convert it, or allow resampling while reading with --resample",
+        )
+    try:
+        return info.length_at(SAMPLE_RATE, utterance.start, utterance.end)
+    except ValueError as error:
+        raise EmofairError(f"{utterance.id}: {error}", file=utterance.path) from None
