@@ -43,9 +43,9 @@ class TextTokenizer:
     def from_dir(cls, folder: str | Path) -> TextTokenizer:
         """The tokenizer of the model in ``folder``: its ``dict.txt`` and the BPE files beside it.
 
-        These are ``encoder.json`` and ``vocab.bpe`` (GPT-2's BPE, as RoBERTa uses it, arXiv 1907.11692) or else
-        ``sentencepiece.bpe.model``. Only local files are read. Raises EmofairError when they are missing or
-        damaged.
+        These are ``encoder.json`` and ``vocab.bpe`` (GPT-2's BPE, as RoBERTa uses it, arXiv 1907.11692) or
+        else ``sentencepiece.bpe.model``. Only local files are read. Raises EmofairError when they are
+        missing or damaged.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -62,8 +62,15 @@ class TextTokenizer:
         )
 
     def encode(self, text: str) -> np.ndarray:
-        """Ids int64 ``[0, one per piece, 2]``; pieces that the dictionary lacks become 3, no text ``[0, 2]``."""
+        """Ids int64 ``[0, one per piece, 2]``; pieces that the dictionary lacks become 3, no text ``[0, 2]``.
+
+        Raises EmofairError for text with undecodable bytes.
+        """
         text = text.strip()
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise EmofairError(f"the text is not valid Unicode ({error.reason})") from None
         if not text:
             self.empty += 1
             return np.array([BOS, EOS], dtype=np.int64)
@@ -78,10 +85,10 @@ def train_sentencepiece(
 ) -> int:
     """Learn a byte-pair vocabulary; write ``sentencepiece.bpe.model`` and ``dict.txt``; return its size.
 
-    ``vocab_size`` is the number of dictionary entries wanted; little text gives fewer. The dictionary lists the
-    pieces by how often they occur in ``texts``. Of more than ``max_sentences`` texts a sample is used, drawn
-    with ``seed``. The same texts give the same files. Raises EmofairError when there is too little text or too
-    small a vocabulary for its characters.
+    ``vocab_size`` is the number of dictionary entries wanted; little text gives fewer. The dictionary lists
+    the pieces by how often they occur in ``texts``. Of more than ``max_sentences`` texts a sample is used,
+    drawn with ``seed``. The same texts give the same files. Raises EmofairError when there is too little
+    text or too small a vocabulary for its characters.
     """
     import sentencepiece
     from fairseq.data import Dictionary
