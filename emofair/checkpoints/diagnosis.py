@@ -33,6 +33,8 @@ def check_file(path: str | os.PathLike[str]) -> Path:
         raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
     if not head:
         raise EmofairError("is empty", file=path, remedy=way_back(path))
+    if not head.strip(b"\0"):  # what a crash of the machine leaves of a file that was being written
+        raise EmofairError("is damaged: it begins with nothing but zeros", file=path, remedy=way_back(path))
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         raise EmofairError(
@@ -54,6 +56,11 @@ def explain_failure(path: str | os.PathLike[str], error: BaseException, not_allo
     except EmofairError as found:
         return found
     message = " ".join(str(error).split())
+    # torch wraps the cause in three sentences of general advice.
+    if cause := re.search(
+        r"WeightsUnpickler error: (.*?)(?: Check the documentation| Please file an issue|$)", message
+    ):
+        message = cause[1]
     with path.open("rb") as stream:
         zipped = stream.read(4) == b"PK\x03\x04"
     if zipped and not zipfile.is_zipfile(path):
