@@ -6,6 +6,7 @@ import locale
 import subprocess
 import sys
 import threading
+import time
 import zlib
 
 import espeakng_loader
@@ -82,6 +83,13 @@ def test_earlier_utterances_leave_no_trace(speech):
         again = speak(TEXT, voice, rate=200)
         assert first.audio.tobytes() == again.audio.tobytes() and first.words == again.words
     assert speak(TEXT, "en-us+m3").audio.tobytes() == speech.audio.tobytes()
+
+
+def test_the_clock_is_not_heard():
+    """The library seeds its noise with the seconds of the clock."""
+    first = speak(TEXT, "en-us+f5")
+    time.sleep(1.1)
+    assert speak(TEXT, "en-us+f5").audio.tobytes() == first.audio.tobytes()
 
 
 def test_same_bytes_in_another_process(speech):
