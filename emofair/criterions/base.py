@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
@@ -36,6 +37,10 @@ class MetricFamily(Protocol):
     def figures(self, names: Sequence[str]) -> Mapping[str, Figure]: ...
 
     def report(self, sums: Tensor, names: Sequence[str]) -> str: ...
+
+    def confusion(self, sums: Tensor, names: Sequence[str]) -> np.ndarray | None: ...
+
+    def constant_guess(self, target: Tensor, names: Sequence[str]) -> tuple[str, Tensor]: ...
 
 
 def counts_key(family: str, names: Sequence[str]) -> str:

@@ -79,11 +79,11 @@ class EmotionPredictionCriterion(EmofairCriterion):
             return loss, 0, self._output(loss, logits, logits.new_zeros(0), ntokens=0)
         logits, _ = model(**sample["net_input"], features_only=True, classification_head_name=self.head)
         logits, target = logits.float(), self._target(sample, logits)
-        loss = self._loss(logits, target)
+        losses = self._losses(logits, target)
         if self.writer is not None and not self.training:
             ids = self.task.dataset(sample["split"]).ids
             self.writer.write(sample["split"], sample["id"].tolist(), ids, logits, target)
-        return loss, len(target), self._output(loss, logits.detach(), target, ntokens=sample["ntokens"])
+        return losses.sum(), len(target), self._output(losses, logits.detach(), target, ntokens=sample["ntokens"])
 
     def _target(self, sample: Mapping[str, Any], logits: Tensor) -> Tensor:
         if "target" not in sample:
@@ -97,20 +97,21 @@ class EmotionPredictionCriterion(EmofairCriterion):
         # Never squeeze: a batch of one must not broadcast.
         return sample["target"].view(len(logits))
 
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.mode.kind == "softmax":
-            return F.cross_entropy(logits, target, reduction="sum")
+            return F.cross_entropy(logits, target, reduction="none")
         if self.mode.kind == "binary":
             present = target.view(-1, 1) == torch.arange(len(self.mode.classes), device=target.device)
-            return F.cross_entropy(logits.view(-1, 2), present.long().view(-1), reduction="sum")
+            return F.cross_entropy(logits.view(-1, 2), present.long().view(-1), reduction="none")
         distance = F.l1_loss if self.mode.kind == "l1" else F.mse_loss
-        return distance(logits.view(-1), target.float(), reduction="sum")
+        return distance(logits.view(-1), target.float(), reduction="none")
 
-    def _output(self, loss: Tensor, logits: Tensor, target: Tensor, ntokens: int) -> dict[str, Any]:
+    def _output(self, losses: Tensor, logits: Tensor, target: Tensor, ntokens: int) -> dict[str, Any]:
         decisions = len(self.mode.classes) if self.mode.kind == "binary" else 1
         unit = 1.0 if self.mode.is_regression else math.log(2) * decisions
         return {
-            "loss": loss.detach().double() / unit,
+            # Summed in double, so that the published loss does not depend on how the items were batched.
+            "loss": losses.detach().double().sum() / unit,
             "sample_size": len(target),
             "nsentences": len(target),
             "ntokens": ntokens,
