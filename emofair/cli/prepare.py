@@ -164,7 +164,7 @@ def _read(args: argparse.Namespace) -> Source:
     if args.source == "meld":
         return meld.read(args.root)
     reader = cmu.read_mosi if args.source == "mosi" else cmu.read_mosei
-    return reader(args.root, labels=args.label_files)
+    return reader(args.root, labels=args.label_files, audio=not args.text_only)
 
 
 def _report(source: Source, skip: bool) -> None:

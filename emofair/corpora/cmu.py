@@ -10,11 +10,12 @@ Both raw downloads unpack to ``Raw/``; ``root`` is the folder that holds it. Loo
   ``transcripts`` (either form, or ``<video>_<n>.txt`` with the text alone).
 
 The raw downloads hold no split and no scores in plain text; these come from tables (``labels``, or the root):
-``label_file_{train,valid,test}.csv`` (FileName, sentiment_score), else one of ``labels.csv`` (id, sentiment, split,
-optionally start and end), ``label.csv`` (video_id, clip_id, label, mode, text), ``summary.csv`` (Filename, Start, End,
-Score, Type), ``CMU_MOSEI_Labels.csv`` (file, index, start, end, sentiment, split 0|1|2). Segments are joined by
-``<video>_<n>``: make sure that the table counts segments as the transcripts do. The video stands for the session;
-who speaks is not published.
+``label_file_{train,valid,test}.csv`` (FileName, sentiment_score; times from a ``summary.csv`` beside them), else one of
+``labels.csv`` (id, sentiment, split, optionally start and end), ``label.csv`` (video_id, clip_id, label, mode, text),
+``summary.csv`` (Filename, Start, End, Score, Type), ``CMU_MOSEI_Labels.csv`` (file, index, start, end, sentiment, split
+0|1|2). Segments are joined by ``<video>_<n>``: make sure that the table counts segments as the transcripts do. The
+video stands for the session; who speaks is not published. MOSI's published times give 2WGyTLYerpo_44 no length: cut
+from whole videos, it needs ``--skip-bad``.
 """
 
 from __future__ import annotations
@@ -44,27 +45,27 @@ _NAMES = {
 Text = tuple[str, float | None, float | None]
 
 
-def read_mosi(root: PathLike, *, labels: PathLike | None = None) -> Source:
+def read_mosi(root: PathLike, *, labels: PathLike | None = None, audio: bool = True) -> Source:
     """Read CMU-MOSI under ``root``; ``labels`` is a label table or the folder with them (default: ``root``)."""
-    source = _read("mosi", Path(root), labels)
+    source = _read("mosi", Path(root), labels, audio)
     for split, n in COUNTS.items():
         if (found := len(source.splits.get(split, ()))) != n:
             source.mismatches.append(f"{split} has {found} segments, {n} are published")
     return source
 
 
-def read_mosei(root: PathLike, *, labels: PathLike | None = None) -> Source:
+def read_mosei(root: PathLike, *, labels: PathLike | None = None, audio: bool = True) -> Source:
     """Read CMU-MOSEI under ``root``; ``labels`` is a label table or the folder with them (default: ``root``)."""
-    return _read("mosei", Path(root), labels)
+    return _read("mosei", Path(root), labels, audio)
 
 
-def _read(name: str, root: Path, labels: PathLike | None) -> Source:
+def _read(name: str, root: Path, labels: PathLike | None, audio: bool) -> Source:
     # The published lists of MOSEI were made from segments; that no video is in two of them is not promised.
     source = Source(name, root, shared_groups=("session",) if name == "mosei" else ())
     if not root.is_dir():
         raise EmofairError("no such folder", file=root, remedy="--root is the folder that holds Raw")
     texts = _transcripts(root, source.problems)
-    find = _audio_finder(root)
+    find = _audio_finder(root) if audio else lambda segment, video: ("", False)
     seen: set[str] = set()
     for table, row, cells in _label_rows(source, root if labels is None else Path(labels)):
         try:
@@ -76,6 +77,8 @@ def _read(name: str, root: Path, labels: PathLike | None) -> Source:
             continue
         seen.add(utterance.id)
         source.splits.setdefault(split, []).append(utterance)
+    usual = [split for split in ("train", "valid", "test") if split in source.splits]
+    source.splits = {split: source.splits[split] for split in usual}
     if silent := sum(u.text is None for items in source.splits.values() for u in items):
         source.notes.append(f"{silent} segments have no transcript")
     return source
@@ -94,13 +97,22 @@ def _label_rows(source: Source, place: Path) -> Iterator[tuple[Path, int, dict[s
             file=place,
             remedy="name the file or its folder with --label-files",
         )
+    times = _times(place / "summary.csv") if place.is_dir() else {}
     for table in tables:
         match = re.fullmatch(r"label_file_(\w+)\.csv", table.name)
         for row, cells in csv_rows(table, (), source.problems):
             cells = {column.lower(): cell for column, cell in cells.items()}
             if match:
                 cells["split"] = match[1]
+                cells |= times.get(cells.get("filename", ""), {})
             yield table, row, cells
+
+
+def _times(summary: Path) -> dict[str, dict[str, str]]:
+    if not summary.is_file():
+        return {}
+    rows = csv_rows(summary, ("Filename", "Start", "End"), [])
+    return {cells["Filename"]: {"start": cells["Start"], "end": cells["End"]} for _, cells in rows}
 
 
 def _utterance(

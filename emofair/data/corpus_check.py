@@ -98,8 +98,8 @@ def shared_audio(splits: Splits, *, progress: bool = False) -> Iterator[tuple[st
 
 
 def summary_table(splits: Splits) -> str:
-    """Counts, split x label, with hours of audio, as an aligned text table."""
-    counts = {split: Counter("-" if u.label is None else u.label for u in items) for split, items in splits.items()}
+    """Counts, split x label, with hours of audio, as an aligned text table; where there are scores only, their sign."""
+    counts = {split: Counter(map(_kind, items)) for split, items in splits.items()}
     labels = sorted(set().union(*counts.values()))
     rows = [["split", *labels, "total", "hours"]]
     for split, items in splits.items():
@@ -114,6 +114,12 @@ def summary_table(splits: Splits) -> str:
         )
         for row in rows
     )
+
+
+def _kind(utterance: Utterance) -> str:
+    if utterance.label is not None or utterance.sentiment is None:
+        return "-" if utterance.label is None else utterance.label
+    return "positive" if utterance.sentiment > 0 else "negative" if utterance.sentiment < 0 else "zero"
 
 
 def _check_rows(splits: Splits, labels: list[str], corpus: dict, corpus_dir: Path) -> Iterator[Problem]:

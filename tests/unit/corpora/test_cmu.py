@@ -82,6 +82,20 @@ def test_bad_rows_are_named(tmp_path, line, message):
     assert message in str(problem) and str(problem).startswith(f"{tmp_path / 'labels.csv'}:3: ")
 
 
+def test_published_lists_take_their_times_from_the_summary(tmp_path):
+    fake_mosei(tmp_path / "root")
+    write(tmp_path / "label_file_train.csv", "FileName,sentiment_score", "abc_9,1.5")
+    write(tmp_path / "summary.csv", "Filename,Start,End,Score,Sentiment,Type", "abc_9,0.2,0.4,1.5,positive,train")
+    (utterance,) = cmu.read_mosei(tmp_path / "root", labels=tmp_path).splits["train"]
+    assert (utterance.start, utterance.end, utterance.sentiment) == (0.2, 0.4, 1.5)
+
+
+def test_texts_need_no_times(tmp_path):
+    fake_mosei(tmp_path)
+    write(tmp_path / "labels.csv", "id,sentiment,split", "abc_7,1,train")
+    assert cmu.read_mosei(tmp_path, audio=False).problems == []
+
+
 def test_bad_transcript_line(tmp_path):
     fake_mosi(tmp_path)
     file = tmp_path / "Raw/Transcript/Segmented/WKA5OygbEKI.annotprocessed"

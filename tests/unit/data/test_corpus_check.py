@@ -188,6 +188,11 @@ def test_summary_table(tmp_path):
     ]
 
 
+def test_summary_of_scores(tmp_path):
+    items = [Utterance(str(score), "", text="x", sentiment=score) for score in (-1.0, 0.0, 2.0, 0.5)]
+    assert summary_table({"train": items}).splitlines()[1].split() == ["train", "1", "2", "1", "4", "0.00"]
+
+
 def test_stock_fairseq_manifest_can_be_checked(tmp_path):
     write_noise(tmp_path / "a.wav", 1600, 1)
     (tmp_path / "train.tsv").write_text(f"{tmp_path}\na.wav\t1600\n")
