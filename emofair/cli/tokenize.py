@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     for kind in kinds:
         if not store.is_claimed(kind):
             token_jobs.probe(items, kind, tokenizers[kind], max(token_jobs.PROBE_LIMIT, args.max_unknown))
+    for kind in kinds:
         store.claim(kind, made_with[kind])
     options = {"resample": args.resample, "max_seconds": args.max_seconds}
     request = {**options, "kinds": kinds, "made_with": made_with, "target": args.target}
@@ -90,9 +91,12 @@ def run(args: argparse.Namespace) -> int:
         return 1 if args.strict and found else 0
     everything, counts = parts.collect()
     kinds = [kind for kind in MODES["all"] if kind in kinds or store.has(kind)]
-    result = token_manifests.write_manifests(
-        out, store, items, kinds, args.target, [*problems, *unusable, *everything], counts, args.max_unknown
-    )
+    result = token_manifests.gather(store, items, kinds, args.target, everything, counts)
+    for kind in kinds:
+        unknown, total = (result.counts[f"{kind} {what}"] for what in ("unknown", "tokens"))
+        token_jobs.check_unknown(kind, unknown, total, args.max_unknown)
+    result.problems[:0] = [*problems, *unusable]
+    token_manifests.write_manifests(out, result)
     _summarise(out, kinds, result)
     return 1 if args.strict and result.problems else 0
 
@@ -155,11 +159,11 @@ def _folder(path: Path) -> Path:
 
 def _summarise(out: Path, kinds: list[str], result: Result) -> None:
     counts, skipped = result.counts, [p for p in result.problems if not p.kept]
-    for split, size in result.sizes.items():
-        if not size:
+    for split, rows in result.rows.items():
+        if not rows:
             print(f"emofair tokenize: nothing is left of split {split}", file=sys.stderr)
-    sizes = ", ".join(f"{split} {size}" for split, size in result.sizes.items())
-    told = [f"{sum(result.sizes.values())} utterances ({sizes})"]
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in result.rows.items())
+    told = [f"{sum(map(len, result.rows.values()))} utterances ({sizes})"]
     for kind, name, unit in (("audio_token", "speech", "codes"), ("text", "text", "pieces")):
         if kind in kinds:
             unknown = 100 * counts[f"{kind} unknown"] / max(1, counts[f"{kind} tokens"])

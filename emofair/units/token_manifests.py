@@ -16,7 +16,7 @@ from emofair.data.labels import MODES
 from emofair.data.t_data_files import Row, item_id, write_split
 from emofair.errors import EmofairError
 from emofair.units import UNKNOWN
-from emofair.units.token_jobs import Item, Problem, check_unknown
+from emofair.units.token_jobs import Item, Problem
 from emofair.units.token_store import SPEECH, TEXT, TokenStore
 
 TARGETS = {
@@ -126,72 +126,75 @@ class Parts:
 
 @dataclasses.dataclass
 class Result:
-    """What was written: items per split, all problems, counts (made, found, resampled, unknown, long)."""
+    """What is to be listed: rows per split, all problems, counts (made, found, resampled, unknown, long)."""
 
-    sizes: dict[str, int]
+    rows: dict[str, list[Row]]
     problems: list[Problem]
     counts: Counter[str]
+    sentiment: bool
 
 
-def write_manifests(
-    out: Path,
+def gather(
     store: TokenStore,
     items: Sequence[Item],
     kinds: Sequence[str],
     target: str | None,
     problems: Sequence[Problem],
-    counts: Counter[str],
-    max_unknown: float,
+    counts: Mapping[str, int],
 ) -> Result:
-    """Write ``out/T_data`` and ``out/problems.tsv`` from the token files of ``items``.
+    """Look at all token files of ``items`` and make the rows of the manifests.
 
-    An item is listed when it has tokens of all ``kinds``, so that the lists of speech and text stay
-    aligned. Nothing is written, and EmofairError is raised, when more than ``max_unknown`` percent of the
-    tokens of a kind are unknown. Processes may do this at the same time: each file is replaced in one step,
-    and they write the same.
+    An item is listed when it has tokens of all ``kinds``, so that the lists of speech and text stay aligned, and
+    none of the ``problems`` made it be skipped.
     """
-    problems, counts = list(problems), Counter(counts)
-    failed = {(p.split, p.id) for p in problems if not p.kept}
+    skipped = {(p.split, p.id) for p in problems if not p.kept}
     sentiment = _is_sentiment(items, target)
-    rows: dict[str, list[Row]] = {split: [] for split, _ in items}
-    totals: Counter[str] = Counter()
+    result = Result({split: [] for split, _ in items}, list(problems), Counter(counts), sentiment)
     for split, utterance in items:
-        lengths = dict.fromkeys((SPEECH, TEXT))
-        for kind in kinds:
-            tokens = store.read(split, kind, utterance.id)
-            if tokens is None:
-                if (split, utterance.id) not in failed:
-                    problems.append(Problem(utterance.id, split, utterance.path, f"has no {kind} tokens"))
+        if (split, utterance.id) in skipped:
+            continue
+        tokens = {kind: store.read(split, kind, utterance.id) for kind in kinds}
+        for kind, ids in tokens.items():
+            if ids is None:
+                absent = Problem(utterance.id, split, utterance.path, f"has no {kind} tokens")
+                result.problems.append(absent)
                 break
-            lengths[kind] = len(tokens)
-            totals[kind] += len(tokens) - 2
-            counts[f"{kind} unknown"] += int((tokens == UNKNOWN).sum())
-            counts[f"{kind} long"] += len(tokens) > LONGEST[kind]
         else:
             label, complaint = _label(utterance, target, sentiment)
             if complaint:
-                problems.append(Problem(utterance.id, split, utterance.path, complaint, kept=True))
-            rows[split].append(Row(utterance.id, label, lengths[SPEECH], lengths[TEXT]))
-    for kind in kinds:
-        check_unknown(kind, counts[f"{kind} unknown"], totals[kind], max_unknown)
-        counts[f"{kind} tokens"] = totals[kind]
+                result.problems.append(Problem(utterance.id, split, utterance.path, complaint, kept=True))
+            lengths = {kind: len(ids) for kind, ids in tokens.items()}
+            result.rows[split].append(Row(utterance.id, label, lengths.get(SPEECH), lengths.get(TEXT)))
+            for kind, ids in tokens.items():
+                result.counts[f"{kind} tokens"] += len(ids) - 2
+                result.counts[f"{kind} unknown"] += int((ids == UNKNOWN).sum())
+                result.counts[f"{kind} long"] += len(ids) > LONGEST[kind]
+    return result
+
+
+def write_manifests(out: Path, result: Result) -> None:
+    """Write ``out/T_data`` and ``out/problems.tsv``; raise EmofairError when there is nothing to list.
+
+    Lists of a split in which nothing is left are removed. Processes may do this at the same time: each file is
+    replaced in one step, and they write the same.
+    """
     with tempfile.TemporaryDirectory(dir=out, prefix=".writing") as scratch:
-        write_problems(Path(scratch) / "problems.tsv", problems)
+        write_problems(Path(scratch) / "problems.tsv", result.problems)
         os.replace(Path(scratch) / "problems.tsv", out / "problems.tsv")
-        if not any(rows.values()):
-            first = f" (the first: {problems[0].id}: {problems[0].what})" if problems else ""
-            raise EmofairError(f"no utterance could be tokenised{first}", file=out / "problems.tsv")
-        for split, listed in rows.items():
-            if listed:
-                write_split(scratch, split, listed, "sentiment" if sentiment else "emotion")
+        filled = {split: rows for split, rows in result.rows.items() if rows}
+        if not filled:
+            first = result.problems[0]
+            raise EmofairError(
+                f"no utterance could be tokenised (the first: {first.id}: {first.what})", file=out / "problems.tsv"
+            )
+        for split, rows in filled.items():
+            write_split(scratch, split, rows, "sentiment" if result.sentiment else "emotion")
         (out / "T_data").mkdir(exist_ok=True)
-        for split in set(rows) - {split for split, listed in rows.items() if listed}:
-            # Lists of an earlier run would look like this one's.
+        for split in result.rows.keys() - filled.keys():
             for name in (f"{split}_a.tsv", f"{split}_t.tsv", f"{split}_size.tsv", f"label_file_{split}.csv"):
                 (out / "T_data" / name).unlink(missing_ok=True)
         for file in os.listdir(scratch):
             os.replace(Path(scratch) / file, out / "T_data" / file)
-    return Result({split: len(listed) for split, listed in rows.items()}, problems, counts)
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
