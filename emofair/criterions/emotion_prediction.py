@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from fairseq.criterions import register_criterion
 from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed
-from omegaconf import II
+from omegaconf import II, DictConfig
 from torch import Tensor, nn
 
 from emofair.criterions.base import EmofairCriterion, MetricFamily, counts_key, zero_loss
@@ -64,6 +64,7 @@ class EmotionPredictionCriterion(EmofairCriterion):
         if cfg.save_predictions:
             rank, world_size = distributed.get_global_rank(), distributed.get_global_world_size()
             self.writer = PredictionWriter(cfg.save_predictions, self.mode, rank, world_size)
+            _keep_out_of_checkpoint(cfg)
 
     def forward(
         self, model: nn.Module, sample: Optional[Mapping[str, Any]], reduce: bool = True
@@ -138,3 +139,11 @@ class EmotionPredictionCriterion(EmofairCriterion):
             self.writer.finish()
         if logging_outputs and self.print_table:
             logger.info("per class:\n%s", self.report(logging_outputs))
+
+
+def _keep_out_of_checkpoint(cfg: EmotionCriterionConfig) -> None:
+    # fairseq-validate starts from the stored options: it would overwrite this run's file, or fail on another machine.
+    run = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    for part in ("task", "criterion"):
+        if run is not None and "save_predictions" in run.get(part, ()):
+            run[part]["save_predictions"] = None

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 import emofair
+from emofair.checkpoints import safe
 from emofair.testing.commands import run, seed_arguments, train_here
 
 
@@ -46,6 +47,14 @@ def table(path):
 def test_training_leaves_the_predictions_of_its_last_validation(trained):
     corpus, folder = trained
     assert sorted(table(folder / "valid.tsv")["id"]) == sorted(corpus.ids["valid"])
+
+
+def test_the_file_of_this_run_is_not_stored_in_the_checkpoint(trained):
+    """A later validation would overwrite it, or fail where the folder does not exist."""
+    stored = safe.load(trained[1] / "checkpoints" / "checkpoint_best.pt")["cfg"]
+    assert stored["task"]["save_predictions"] is None
+    assert stored["criterion"]["save_predictions"] is None
+    assert stored["criterion"]["classification_head_name"] == "sentiment"
 
 
 def test_printed_figures_are_those_of_the_prediction_file(trained, validated):
