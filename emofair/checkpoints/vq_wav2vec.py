@@ -102,6 +102,10 @@ def _quantizer(
     if codes is not None:
         # [codes, groups or 1, width / groups]; the grouped projection in front has [dim, dim / groups, 1].
         groups = dim // state["vector_quantizer.projection.0.weight"].shape[1]
+        if codes.shape[1] not in (1, groups) or codes.shape[2] * groups != dim:
+            raise EmofairError(
+                f"has codes of shape {list(codes.shape)} for {groups} groups of {dim} channels in all", file=path
+            )
         return KmeansVectorQuantizer(
             dim=dim,
             num_vars=codes.shape[0],

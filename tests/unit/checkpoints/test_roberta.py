@@ -9,6 +9,7 @@ from fairseq.models.roberta import RobertaModel
 from omegaconf import OmegaConf
 
 from emofair.checkpoints.roberta import encoder_state, load_dictionary, load_roberta
+from emofair.compat import forget_previous_job
 from emofair.encoders.roberta import RobertaTokenEncoder
 from emofair.errors import EmofairError
 
@@ -302,6 +303,7 @@ def test_a_model_that_fairseq_trains_today_is_loaded(tmp_path, monkeypatch):
         --tokens-per-sample 32 --optimizer adam --lr 1e-3 --batch-size 2 --max-update 2 --cpu --dropout 0.07
         --required-batch-size-multiple 1 --save-dir {save_dir} --log-format none"""
     monkeypatch.setattr(sys, "argv", command.split())
+    forget_previous_job()
     train.cli_main()
     loaded = load_roberta(save_dir)  # the dictionary is found in the folder of its training data
     assert loaded.path.name == "checkpoint_best.pt"
