@@ -71,7 +71,7 @@ class EmotionSemisupCriterion(EmotionPredictionCriterion):
         elif "aug_uda_logits" in extra:
             loss = self._uda(logits, target, extra, updates)
         else:
-            loss = self._loss(logits, target) / self.decisions
+            loss = self._losses(logits, target).sum() / self.decisions
         output = self._output(loss, logits.detach(), target, ntokens=sample["ntokens"])
         output["loss"] = output["loss"] * self._unit()
         return loss, len(target), output
@@ -96,7 +96,7 @@ class EmotionSemisupCriterion(EmotionPredictionCriterion):
     def _annealed(self, logits: Tensor, target: Tensor, updates: int) -> Tensor:
         """Mean cross-entropy over the labelled decisions that are not yet too confident, times N."""
         if self.mode.is_regression:
-            return self._loss(logits, target)
+            return self._losses(logits, target).sum()
         floor = 1 / len(self.mode.classes)
         threshold = min(1.0, updates / self.tsa_updates) * (1 - floor) + floor
         log_probability = (self._groups(logits).log_softmax(dim=-1) * self._one_hot(target)).sum(dim=-1)
