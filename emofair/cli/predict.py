@@ -67,15 +67,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def find_inputs(args: argparse.Namespace) -> tuple[list[str], list[str | None], list[str | None]]:
-    """Names, audio paths and transcripts of everything asked for."""
+def find_inputs(args: argparse.Namespace) -> tuple[list[str], list, list[str | None]]:
+    """Names, audio (paths or utterances) and transcripts of everything asked for."""
     if args.manifest and args.inputs:
         raise EmofairError("both files and --manifest are given", remedy="Give one of them")
     if args.manifest:
         from emofair.data.manifests import read_split
 
         items = read_split(args.manifest, args.split)
-        return [u.id for u in items], [u.path or None for u in items], [u.text for u in items]
+        return [u.id for u in items], [u if u.has_audio else None for u in items], [u.text for u in items]
     wavs = [wav for given in args.inputs for wav in expand(Path(given))]
     texts = args.text
     if not wavs and not texts:
@@ -99,17 +99,26 @@ def expand(path: Path) -> list[str]:
     return [str(path)]
 
 
+def opened(wav):
+    """An utterance of a corpus may be a part of a long recording: read just that."""
+    if wav is None or isinstance(wav, str):
+        return wav
+    from emofair.data.audio import read_audio
+
+    return read_audio(wav.path, resample=True, start=wav.start, end=wav.end)
+
+
 def predict_batch(model, wavs: list, texts: list) -> tuple[list, int]:
     """Predict a batch; when an input is bad, each one alone, so that only that one is missing."""
     try:
-        return model.predict_many(wavs, texts), 0
+        return model.predict_many([opened(wav) for wav in wavs], texts), 0
     except EmofairError:
         if len(wavs) == 1 and wavs[0] is None:
             raise
     results, problems = [], 0
     for wav, text in zip(wavs, texts, strict=True):
         try:
-            results.append(model.predict(wav, text))
+            results.append(model.predict(opened(wav), text))
         except EmofairError as error:
             print(f"emofair: error: {error}", file=sys.stderr)
             results.append(None)

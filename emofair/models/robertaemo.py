@@ -7,7 +7,7 @@ Improve Multimodal Speech Emotion Recognition", Interspeech 2020, arXiv 2008.066
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -166,6 +166,14 @@ def modalities(cfg: DictConfig) -> tuple[str, ...]:
     raise EmofairError("no modality is chosen", remedy="Choose --all-in, --a-only (speech) and/or --t-only (text)")
 
 
+class Encoded(NamedTuple):
+    """One modality of a batch: features [B, T, C], padding [B, T] (true = padding), summary vector [B, C]."""
+
+    features: Tensor
+    padding: Tensor
+    summary: Tensor
+
+
 class ClassificationHead(nn.Module):
     """Dropout and one linear layer, nothing else: the paper's shallow fusion needs no more."""
 
@@ -302,27 +310,34 @@ class RobertaEMOModel(BaseFairseqModel):
                 self.encoder(name).eval()
         return self
 
-    def _encode(self, name: str, tokens: Optional[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        if tokens is None:
-            raise EmofairError(f"the batch holds no {name} tokens, and the model needs them")
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoders_frozen):
-            features, padding = self.encoder(name)(tokens)
-            summary = features[:, 0] if self.cfg.pooling == "cls" else mean_over_time(features, padding)
-        return features, padding, summary
-
-    def fuse(self, audio: Optional[Tensor] = None, text: Optional[Tensor] = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Token ids [B, T] of each modality → fused vector [B, C] and the summary vectors by modality."""
+    def encode(self, audio: Optional[Tensor] = None, text: Optional[Tensor] = None) -> dict[str, Encoded]:
+        """Token ids, Long [B, T], of each modality → features, padding and summary by modality."""
         tokens = {"text": text, "speech": audio}
-        encoded = {name: self._encode(name, tokens[name]) for name in self.modalities}
-        summaries = {name: encoded[name][2] for name in self.modalities}
-        parts = [summaries[name] for name in self.modalities]
-        if self.stack_up:
-            (text_features, text_padding, text_cls) = encoded["text"]
-            (speech_features, speech_padding, speech_cls) = encoded["speech"]
-            parts = self.cross_attention(
-                text_features, text_padding, speech_features, speech_padding, text_cls, speech_cls
-            )
-        return torch.cat(list(parts), dim=-1), summaries
+        result = {}
+        for name in self.modalities:
+            if tokens[name] is None:
+                raise EmofairError(f"the batch holds no {name} tokens, and the model needs them")
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoders_frozen):
+                features, padding = self.encoder(name)(tokens[name])
+                summary = features[:, 0] if self.cfg.pooling == "cls" else mean_over_time(features, padding)
+            result[name] = Encoded(features, padding, summary)
+        return result
+
+    def fuse(self, encoded: dict[str, Encoded], hidden: Optional[dict[str, Tensor]] = None) -> Tensor:
+        """Encoded modalities → fused vector [B, C], text first.
+
+        ``hidden``, by modality, Bool [B, T]: further positions that the cross-attention must not look at.
+        """
+        if not self.stack_up:
+            return torch.cat([encoded[name].summary for name in self.modalities], dim=-1)
+        masks = {name: encoded[name].padding for name in self.modalities}
+        if hidden is not None:
+            masks = {name: mask | hidden[name] for name, mask in masks.items()}
+        text, speech = encoded["text"], encoded["speech"]
+        parts = self.cross_attention(
+            text.features, masks["text"], speech.features, masks["speech"], text.summary, speech.summary
+        )
+        return torch.cat(parts, dim=-1)
 
     def forward(
         self,
@@ -340,11 +355,19 @@ class RobertaEMOModel(BaseFairseqModel):
         """
         if net_input is not None:
             audio, text = net_input.get("audio"), net_input.get("text")
-        fused, summaries = self.fuse(audio, text)
-        extra = {"fused": fused, **{f"{name}_cls": vector for name, vector in summaries.items()}}
+        encoded = self.encode(audio, text)
+        fused = self.fuse(encoded)
+        extra = {"fused": fused, **{f"{name}_cls": encoded[name].summary for name in self.modalities}}
         if classification_head_name is None:
             return fused, extra
         return self.classification_heads[classification_head_name](fused), extra
+
+    def facts(self) -> dict[str, object]:
+        """What distinguishes this model in a table of results."""
+        fusion = "concatenation" if len(self.modalities) > 1 else None
+        if self.stack_up:
+            fusion = f"cross-attention ({self.cfg.cross_block}, {self.cfg.encoder_layers_cross})"
+        return {"modalities": list(self.modalities), "fusion": fusion, "frozen": self.encoders_frozen}
 
     def max_positions(self) -> None:
         """No limit: long items are cut by the collater, never filtered."""
@@ -386,10 +409,10 @@ class RobertaEMOModel(BaseFairseqModel):
                 state_dict[f"{start}{head}.{key}"] = value.clone()
 
 
-def _architecture(cfg: DictConfig) -> None:
-    resolve_architecture(cfg)
+def _leave_to_prepare_config(cfg) -> None:
+    """fairseq calls this from flags only; `resolve_architecture` serves flags, hydra and checkpoints alike."""
 
 
 for _name in ARCHITECTURES:
     if _name not in ("robertaEMO", "semiemo"):
-        register_model_architecture("robertaEMO", _name)(_architecture)
+        register_model_architecture("robertaEMO", _name)(_leave_to_prepare_config)

@@ -99,6 +99,10 @@ class EmofairTask(FairseqTask):
                 "this is a file, and a folder is needed", file=cfg.data, remedy="Give its folder by --data"
             )
 
+    def check_data(self) -> None:
+        """Check the folders of the configuration, which `setup_task` skips for a checkpoint."""
+        self._check_data_folder(self.cfg)
+
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
         from fairseq.models import ARCH_MODEL_REGISTRY

@@ -7,7 +7,8 @@ from typing import Optional
 from fairseq.tasks import register_task
 
 from emofair.data import t_data
-from emofair.data.labels import resolve_target_mode
+from emofair.data.base import EmofairDataset
+from emofair.data.labels import TargetMode, resolve_target_mode
 from emofair.data.token_cache import TokenCache
 from emofair.data.token_dataset import SpeechTextTokenDataset
 from emofair.errors import EmofairError
@@ -111,10 +112,13 @@ class EmotionPredictionTask(EmofairTask):
             self.max_tokens[name] = min(self.max_tokens[name], spec.max_positions)
         return model
 
-    def build_dataset(self, split: str, **kwargs) -> SpeechTextTokenDataset:
+    def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
         """Join the lists of a split by id and open its token files."""
+        return self._token_dataset(split, self.mode)
+
+    def _token_dataset(self, split: str, mode: Optional[TargetMode]) -> SpeechTextTokenDataset:
         cfg = self.cfg
-        items = t_data.read_items(cfg.data, split, self.mode, strict=cfg.strict_manifest, modalities=self.modalities)
+        items = t_data.read_items(cfg.data, split, mode, strict=cfg.strict_manifest, modalities=self.modalities)
         caches = {
             name: TokenCache.open(cfg.data_raw, split, kind, items.ids, cache_dir=cfg.token_cache)
             for name, kind in (("speech", "audio_token"), ("text", "text"))
@@ -122,7 +126,7 @@ class EmotionPredictionTask(EmofairTask):
         }
         return SpeechTextTokenDataset(
             items,
-            self.mode,
+            mode,
             audio=caches.get("speech"),
             text=caches.get("text"),
             max_audio_tokens=self.max_tokens["speech"],
