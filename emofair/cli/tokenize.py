@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="labels to check and write; default: emotions, or sentiment scores where there are only these",
     )
     parser.add_argument("--vq-wav2vec", metavar="FILE", help="vq-wav2vec checkpoint, instead of the one in --ssl-dir")
-    parser.add_argument("--speech-bert-path", metavar="PATH", help="Speech-BERT (its dict.txt is used)")
-    parser.add_argument("--text-roberta-path", metavar="PATH", help="RoBERTa (its dict.txt and BPE files are used)")
+    parser.add_argument("--speech-bert-path", metavar="PATH", help="Speech-BERT; its dict.txt is enough")
+    parser.add_argument("--text-roberta-path", metavar="PATH", help="RoBERTa; dict.txt and BPE files are enough")
     parser.add_argument("--root", metavar="DIR", help="what the paths of a list are relative to (default: its folder)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--nshard", type=int, default=1, metavar="N", help="number of processes that share the work")
