@@ -124,18 +124,19 @@ class RobertaTokenEncoder(nn.Module):
         for layer in nn.ModuleList.__iter__(self.sentence_encoder.layers):
             layer.recompute = on
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, *, first_only: bool = False) -> tuple[Tensor, Tensor]:
         """Encode token ids, right-padded with ``pad``.
 
         tokens: integers [batch, time] on any device. Returns the features [batch, time, embed_dim] in the weights'
         dtype and the padding mask [batch, time] (true = padding). Features at padded positions mean nothing.
+        With ``first_only`` the features are those of ``<s>`` alone, [batch, 1, embed_dim]: the same numbers, and the
+        last layer does only the work that they need.
         Raises `EmofairError` for too long a sequence, an id outside the vocabulary, or a row of padding only.
         """
         self._check(tokens)
         tokens = tokens.to(device=self.sentence_encoder.embed_tokens.weight.device, dtype=torch.long)
         padding_mask = tokens.eq(PAD)
-        features = self.sentence_encoder(tokens)["encoder_out"][0]
-        return features.transpose(0, 1), padding_mask
+        return self.sentence_encoder.features(tokens, padding_mask, first_only), padding_mask
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.ndim != 2 or not tokens.numel():
@@ -171,10 +172,43 @@ class _Layer(TransformerEncoderLayer):
             return checkpoint(super().forward, x, encoder_padding_mask, attn_mask, use_reentrant=False)
         return super().forward(x, encoder_padding_mask, attn_mask)
 
+    def first_position(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """What `forward` gives at the first position, [1, batch, embed_dim], from x [time, batch, embed_dim].
+
+        Keys and values are needed everywhere, the query, the projection and the feed-forward part only there.
+        """
+        before = self.normalize_before
+        source = self.self_attn_layer_norm(x) if before else x
+        attended, _ = self.self_attn(source[:1], source, source, key_padding_mask=padding_mask, need_weights=False)
+        x = self.residual_connection(self.dropout_module(attended), x[:1])
+        if not before:
+            x = self.self_attn_layer_norm(x)
+        inner = self.activation_fn(self.fc1(self.final_layer_norm(x) if before else x))
+        x = self.residual_connection(self.dropout_module(self.fc2(self.activation_dropout_module(inner))), x)
+        return x if before else self.final_layer_norm(x)
+
 
 class _Transformer(TransformerEncoder):
     def build_encoder_layer(self, args: Namespace) -> nn.Module:
         return _Layer(args)
+
+    def features(self, tokens: Tensor, padding_mask: Tensor, first_only: bool) -> Tensor:
+        """Features of the last layer, [batch, time, embed_dim] or [batch, 1, embed_dim].
+
+        fairseq's own loop asks in every layer whether there is padding, and each time a GPU has to answer.
+        """
+        x, _ = self.forward_embedding(tokens)
+        x = x.masked_fill(padding_mask.unsqueeze(-1), 0).transpose(0, 1)
+        mask = padding_mask if tokens.is_cuda or padding_mask.any() else None
+        # Iterating draws fairseq's layer drop; the last layer that is kept is the one that may be cut short.
+        layers = list(self.layers)
+        for layer in layers[:-1] if first_only else layers:
+            x = layer(x, mask)
+        if first_only:
+            x = layers[-1].first_position(x, mask) if layers else x[:1]
+        if self.layer_norm is not None:
+            x = self.layer_norm(x)
+        return x.transpose(0, 1)
 
 
 class _Vocabulary:

@@ -313,12 +313,13 @@ class RobertaEMOModel(BaseFairseqModel):
     def encode(self, audio: Optional[Tensor] = None, text: Optional[Tensor] = None) -> dict[str, Encoded]:
         """Token ids, Long [B, T], of each modality → features, padding and summary by modality."""
         tokens = {"text": text, "speech": audio}
+        first_only = self.cfg.pooling == "cls" and not self.stack_up
         result = {}
         for name in self.modalities:
             if tokens[name] is None:
                 raise EmofairError(f"the batch holds no {name} tokens, and the model needs them")
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoders_frozen):
-                features, padding = self.encoder(name)(tokens[name])
+                features, padding = self.encoder(name)(tokens[name], first_only=first_only)
                 summary = features[:, 0] if self.cfg.pooling == "cls" else mean_over_time(features, padding)
             result[name] = Encoded(features, padding, summary)
         return result

@@ -290,3 +290,21 @@ def test_bad_tokens_are_refused(tokens, message):
 def test_32_bit_tokens_are_taken():
     encoder = encoder_of()
     assert torch.equal(encoder(TOKENS.int())[0], encoder(TOKENS)[0])
+
+
+@pytest.mark.parametrize("normalize_before", [False, True])
+@pytest.mark.parametrize("checkpoint_activations", [False, True])
+def test_first_position_alone_has_the_numbers_and_gradients_of_the_whole(normalize_before, checkpoint_activations):
+    torch.manual_seed(0)
+    spec = RobertaSpec(60, 32, 64, 3, 4, dropout=0.0, attention_dropout=0.0, normalize_before=normalize_before)
+    encoder = RobertaTokenEncoder(spec, checkpoint_activations=checkpoint_activations).train()
+    tokens = torch.randint(4, 60, (3, 11))
+    tokens[1, 7:] = tokens[2, 3:] = 1
+    results = {}
+    for first_only in (False, True):
+        encoder.zero_grad()
+        features, _ = encoder(tokens, first_only=first_only)
+        features[:, 0].square().sum().backward()
+        results[first_only] = features[:, 0].detach(), [p.grad.clone() for p in encoder.parameters()]
+    assert encoder(tokens, first_only=True)[0].shape == (3, 1, 32)
+    torch.testing.assert_close(results[True], results[False], atol=1e-5, rtol=1e-5)
