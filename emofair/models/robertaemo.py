@@ -22,6 +22,7 @@ from emofair.checkpoints.roberta import LoadedRoberta, load_roberta
 from emofair.encoders.roberta import RobertaSpec, RobertaTokenEncoder
 from emofair.errors import EmofairError
 from emofair.modules.cross_attention import BLOCKS, CrossAttentionFusion
+from emofair.modules.heads import ClassificationHead, reconcile_heads
 from emofair.modules.pooling import mean_over_time
 
 logger = logging.getLogger(__name__)
@@ -174,19 +175,6 @@ class Encoded(NamedTuple):
     summary: Tensor
 
 
-class ClassificationHead(nn.Module):
-    """Dropout and one linear layer, nothing else: the paper's shallow fusion needs no more."""
-
-    def __init__(self, input_dim: int, num_outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.out_proj = nn.Linear(input_dim, num_outputs)
-
-    def forward(self, fused: Tensor) -> Tensor:
-        """fused [B, C] → logits [B, num_outputs]."""
-        return self.out_proj(self.dropout(fused))
-
-
 @register_model("robertaEMO", dataclass=RobertaEMOConfig)
 class RobertaEMOModel(BaseFairseqModel):
     """Speech tokens and/or text tokens → logits."""
@@ -300,7 +288,9 @@ class RobertaEMOModel(BaseFairseqModel):
 
     def register_classification_head(self, name: str, num_outputs: int) -> None:
         """Add a freshly initialised output layer called ``name``, replacing one of the same name."""
-        self.classification_heads[name] = ClassificationHead(self.fused_dim, num_outputs, self.cfg.pooler_dropout)
+        head = ClassificationHead(self.fused_dim, num_outputs, self.cfg.pooler_dropout)
+        # A checkpoint's heads are added when the model may be on a GPU and in half precision already.
+        self.classification_heads[name] = head.to(next(self.parameters()))
 
     def train(self, mode: bool = True) -> "RobertaEMOModel":
         """Set training mode; frozen encoders stay in evaluation mode, so that their output never changes."""
@@ -374,40 +364,20 @@ class RobertaEMOModel(BaseFairseqModel):
         """No limit: long items are cut by the collater, never filtered."""
         return
 
-    def max_tokens_of(self, name: str) -> int:
-        """Longest sequence that the encoder ``name`` can take, in tokens."""
-        return self.encoder(name).max_positions
-
     def get_targets(self, sample: dict, net_output) -> Tensor:
         """Targets of a batch."""
         return sample["target"]
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Tensor], name: str) -> None:
         """Reconcile the heads of a checkpoint with those of the model (in place)."""
-        prefix = f"{name}." if name else ""
-        start = f"{prefix}classification_heads."
-        stored = {k[len(start) :].split(".")[0] for k in state_dict if k.startswith(start)}
-        for head in sorted(stored):
-            weight = state_dict[f"{start}{head}.out_proj.weight"]
-            if head not in self.classification_heads:
-                if self.cfg.load_checkpoint_heads:
-                    self.register_classification_head(head, weight.size(0))
-                else:
-                    logger.warning("head %r of the checkpoint is left out (--load-checkpoint-heads keeps it)", head)
-                    for key in [k for k in state_dict if k.startswith(f"{start}{head}.")]:
-                        del state_dict[key]
-                continue
-            ours = self.classification_heads[head].out_proj.weight
-            if ours.shape != weight.shape:
-                raise EmofairError(
-                    f"head {head!r} of the checkpoint has {weight.size(0)} outputs of width {weight.size(1)}, "
-                    f"the model {ours.size(0)} of width {ours.size(1)}",
-                    remedy="Use the target and modality flags of its training, or another --classification-head-name",
-                )
-        for head in set(self.classification_heads) - stored:
-            logger.warning("head %r is not in the checkpoint and keeps its initial weights", head)
-            for key, value in self.classification_heads[head].state_dict().items():
-                state_dict[f"{start}{head}.{key}"] = value.clone()
+        start = f"{name}." if name else ""
+        keep = self._register_idle_head if self.cfg.load_checkpoint_heads else None
+        reconcile_heads(self.classification_heads, state_dict, f"{start}classification_heads.", keep)
+
+    def _register_idle_head(self, name: str, num_outputs: int) -> None:
+        # It is kept, not trained: an idle parameter would stop DDP, and weight decay would shrink it.
+        self.register_classification_head(name, num_outputs)
+        self.classification_heads[name].requires_grad_(False)
 
 
 def _leave_to_prepare_config(cfg) -> None:
