@@ -30,8 +30,9 @@ SPLITS = ("train", "valid", "test")
 class ItemTable:
     """The usable items of one split, in the order of its list.
 
-    ``labels``: int64 class indices or float32 scores [n], None when read without a mode. ``n_audio`` and ``n_text``:
-    token counts [n] int64 from the size file, -1 where it has none. ``report``: counts of what was left out, by reason.
+    ``labels`` [n]: int64 class indices or float64 scores (fairseq turns float32 ones into half precision under --fp16),
+    None when read without a mode. ``n_audio`` and ``n_text``: token counts [n] int64 from the size file, -1 where it has
+    none. ``report``: counts of what was left out, by reason.
     """
 
     split: str
@@ -148,7 +149,7 @@ def _labelled(
         report["no label"] = missing
     for text, count in unknown.most_common():
         report[f"unknown label {text!r}"] = count
-    return ids, np.array(labels, dtype=np.float32 if mode.is_regression else np.int64)
+    return ids, np.array(labels, dtype=np.float64 if mode.is_regression else np.int64)
 
 
 def _score(text: str, mode: TargetMode, path: Path, row: int) -> float:

@@ -78,11 +78,11 @@ def test_scores_are_rounded_and_zeros_are_kept(published):
     items = read_items(published, "test", MOS)
     assert items.ids == ["-aV_1", "bV_2", "cV_3"]
     assert items.labels.tolist() == pytest.approx([2.4, -3, 0], abs=1e-7)
-    assert items.labels.dtype == np.float32
+    assert items.labels.dtype == np.float64
     assert items.n_audio.tolist() == [351, 649, 648]
     assert items.report == {}
     plain = read_items(published, "test", MODES["regression_target"])
-    assert plain.labels[0] == np.float32(2.40000009536743)
+    assert plain.labels[0] == 2.40000009536743
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-Infinity", "positive", "1,5"])

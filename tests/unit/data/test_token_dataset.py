@@ -55,7 +55,7 @@ def build(root, labels=(2, 0, 3), mode=IEMOCAP, sizes=(-1, -1, -1), kinds=("audi
         folder.mkdir(parents=True, exist_ok=True)
         for name, tokens in zip(names, contents[kind], strict=True):
             (folder / f"{name}.txt").write_text("\t".join(map(str, tokens)))
-    dtype = np.float32 if mode is MOS else np.int64
+    dtype = np.float64 if mode is MOS else np.int64
     table = np.array(labels, dtype=dtype) if labels is not None else None
     items = ItemTable("train", names, table, n_audio=np.array(sizes), n_text=np.full(3, -1))
     caches = {kind: TokenCache.open(root, "train", KINDS[kind], names) for kind in kinds}
@@ -106,7 +106,7 @@ def test_one_modality(tmp_path, kind):
 def test_scores_are_float_and_unlabelled_items_have_no_target(tmp_path):
     dataset = build(tmp_path, (2.4, -1.0, 0.0), MOS)
     target = dataset.collater([dataset[0], dataset[1]])["target"]
-    assert target.dtype == torch.float32
+    assert target.dtype == torch.float64
     assert target.tolist() == pytest.approx([2.4, -1.0])
     dataset = build(tmp_path, None, None)
     assert "target" not in dataset.collater([dataset[0]])
