@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ from emofair.errors import EmofairError
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A model in evaluation mode with what it was trained for."""
+    """A model in evaluation mode with what it was trained for; ``trained_cfg`` is the configuration as stored."""
 
     path: Path
     model: object
     task: object
     cfg: object
     facts: dict[str, object]
+    trained_cfg: dict[str, dict]
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task_overrides) -> LoadedCheckpoint:
@@ -44,6 +46,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     name = state["cfg"]["task"].get("_name")
     if name not in TASK_REGISTRY or not TASK_REGISTRY[name].__module__.startswith("emofair."):
         raise EmofairError(f"a checkpoint of the task {name!r}, which is not one of emofair's", file=path)
+    trained_cfg = copy.deepcopy(state["cfg"])
     state["cfg"]["task"].update(task_overrides)
     facts = dict(state.get("task_state") or {})
     facts.update(_training_facts(state))
@@ -53,7 +56,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
     model = models[0].to(device).eval()
-    return LoadedCheckpoint(path, model, task, cfg, facts)
+    return LoadedCheckpoint(path, model, task, cfg, facts, trained_cfg)
 
 
 def _training_facts(state: dict) -> dict[str, object]:

@@ -58,6 +58,22 @@ def figures(names: Sequence[str]) -> Mapping[str, Figure]:
     return result
 
 
+def confusion(sums: Tensor | np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The confusion matrix ``[k, k]`` of the emotion with the highest log-odds."""
+    return split(sums, len(names))[1]
+
+
+def constant_guess(target: Tensor, names: Sequence[str]) -> tuple[str, Tensor]:
+    """The most frequent emotion of ``target`` ``[N]``, and the sums of a system that always gives one answer.
+
+    The answer ranks that emotion first; every emotion is "present" only if it is in more than half of the items.
+    """
+    share = torch.bincount(target, minlength=len(names)).double() / len(target)
+    # Odds of a majority vote on each emotion: its share against one half.
+    logits = torch.stack([torch.full_like(share, 0.5), share], dim=1)
+    return names[int(share.argmax())], decision_counts(logits.expand(len(target), -1, -1), target)
+
+
 def report(sums: Tensor | np.ndarray, names: Sequence[str]) -> str:
     """A table for each emotion's decision, then one for the most likely emotion, as text."""
     decisions, matrix = split(sums, len(names))

@@ -102,6 +102,17 @@ def figures(names: Sequence[str] = ()) -> Mapping[str, Figure]:
     return result
 
 
+def confusion(sums: Tensor | np.ndarray, names: Sequence[str] = ()) -> np.ndarray | None:
+    """The confusion matrix ``[k, k]`` of the rounded scores; None without classes."""
+    return _class_matrix(sums, len(names)) if names else None
+
+
+def constant_guess(target: Tensor, names: Sequence[str] = ()) -> tuple[str, Tensor]:
+    """The median of ``target`` ``[N]``, and the sums of a system that always says it (the constant of lowest MAE)."""
+    median = target.double().median()
+    return f"{float(median):g}", score_sums(median.expand_as(target), target, names)
+
+
 def report(sums: Tensor | np.ndarray, names: Sequence[str] = ()) -> str:
     """Tables of the two-class forms and, with ``names``, of the rounded classes, as text."""
     polar, has_zero = (_two_way(sums, row, measure=np.array) for row in (0, 1))

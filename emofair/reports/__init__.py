@@ -1,0 +1,1 @@
+"""From run folders to tables and pictures: what `emofair report` writes."""

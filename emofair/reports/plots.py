@@ -1,0 +1,74 @@
+"""Pictures of a report: confusion matrices and learning curves, as PNG files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emofair.errors import require
+
+DPI = 150
+FONT_SIZE = 10
+STYLE = {
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "legend.fontsize": FONT_SIZE - 1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def _pyplot() -> Any:
+    """matplotlib without a screen."""
+    require("matplotlib", "plots", "drawing pictures").use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    # Without the version of matplotlib in the file, the same numbers give the same bytes.
+    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
+
+
+def draw_confusion(
+    path: str | os.PathLike[str], counts: Sequence[Sequence[int]], classes: Sequence[str], title: str | None = None
+) -> None:
+    """Draw a confusion matrix: the true class in the row, counts as text, the share of the row as colour.
+
+    ``counts`` is ``[k, k]``. Raises `MissingExtra` without matplotlib.
+    """
+    pyplot = _pyplot()
+    matrix = np.asarray(counts, dtype=float)
+    k = len(classes)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = max(2.6, 0.62 * k + 0.8)
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(figsize=(side + 0.9, side), layout="constrained")
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(k, k):
+            colour = "white" if share[row, column] > 0.55 else "black" if matrix[row, column] else "0.7"
+            axes.text(column, row, f"{int(matrix[row, column])}", ha="center", va="center", color=colour)
+        slanted = max(map(len, classes)) > 5
+        axes.set_xticks(range(k), classes, rotation=40 if slanted else 0, ha="right" if slanted else "center")
+        axes.set_yticks(range(k), classes)
+        if slanted:
+            for label in axes.get_xticklabels():
+                label.set_rotation_mode("anchor")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if title:
+            axes.set_title(title, loc="left")
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=18, ticks=[0, 0.5, 1])
+        bar.outline.set_visible(False)
+        bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
+        bar.set_label("of the true class")
+        _save(figure, path)
+        pyplot.close(figure)
