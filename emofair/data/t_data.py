@@ -31,8 +31,8 @@ class ItemTable:
     """The usable items of one split, in the order of its list.
 
     ``labels`` [n]: int64 class indices or float64 scores (fairseq turns float32 ones into half precision under --fp16),
-    None when read without a mode. ``n_audio`` and ``n_text``: token counts [n] int64 from the size file, -1 where it has
-    none. ``report``: counts of what was left out, by reason.
+    None when read without a mode. ``n_audio`` and ``n_text``: token counts [n] int64 from the size file, -1 where it
+    has none. ``report``: counts of what was left out, by reason.
     """
 
     split: str
