@@ -70,6 +70,9 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(self, text_dim: int, speech_dim: int, layers: int, heads: int, **options) -> None:
         super().__init__()
+        for option, value in (("--encoder-layers-cross", layers), ("--encoder-attention-heads", heads)):
+            if value < 1:
+                raise EmofairError(f"{option} {value} leaves no cross-attention", remedy=f"Give {option} 1 or more")
         for name, width in (("text", text_dim), ("speech", speech_dim)):
             if width % heads:
                 raise EmofairError(
