@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import EmofairError
+from emofair.errors import EmofairError
 
 
 def batch_by_size(

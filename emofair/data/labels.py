@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import EmofairError
+from emofair.errors import EmofairError
 
 Kind = Literal["binary", "softmax", "l1", "mse"]
 

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import EmofairError
+from emofair.errors import EmofairError
 
 #: Modality -> the letter of its list file.
 LISTS = {"speech": "a", "text": "t"}

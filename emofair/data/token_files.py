@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import EmofairError
+from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 
