@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from fairseq.data import FairseqDataset
 
-from emofair.errors import EmofairError
 from emofair.data.batching import batch_by_size
+from emofair.errors import EmofairError
 
 
 class EmofairDataset(FairseqDataset):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emofair.errors import EmofairError
 from emofair.data.labels import TargetMode
 from emofair.data.t_data_files import LISTS, Row, list_file, read_labels, read_list, read_sizes, write_split
+from emofair.errors import EmofairError
 
 __all__ = ["SPLITS", "ItemTable", "Row", "check_split_overlap", "check_token_folder", "read_items", "write_split"]
 

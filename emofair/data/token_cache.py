@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from emofair.errors import EmofairError
 from emofair.data.token_files import TokenFiles, parse_tokens
+from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from emofair.errors import EmofairError
 from emofair.data.base import EmofairDataset
 from emofair.data.labels import TargetMode
 from emofair.data.t_data import ItemTable
 from emofair.data.token_cache import TokenCache
+from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 
