@@ -51,6 +51,12 @@ class Upstream:
     state: dict[str, Tensor]
 
 
+def is_original(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint was written by the original code."""
+    weights = checkpoint.get("model")
+    return isinstance(weights, Mapping) and any(str(key).startswith(tuple(BRANCHES.values())) for key in weights)
+
+
 def import_upstream(
     path: str | PathLike[str], *, text_heads: int | None = None, speech_heads: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -110,7 +116,7 @@ def _spec(name: str, state: Mapping[str, Tensor], heads: int | None, path: str |
         raise EmofairError(
             f"does not tell the heads of its {name} encoder, and {HEAD_DIM} does not divide the width {width}",
             file=path,
-            remedy=f"Give them ({name}_heads)",
+            remedy=f"Give them (--{name}-heads)",
         )
     spec = read_spec(state, {"encoder_attention_heads": heads or width // HEAD_DIM}, path)
     check_fit(spec, state, path)

@@ -29,7 +29,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     missing, truncated, hostile or foreign file.
     """
     import emofair
-    from emofair.checkpoints import safe
+    from emofair.checkpoints import robertaemo, safe
 
     emofair.register()
     from fairseq import checkpoint_utils
@@ -37,6 +37,12 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
 
     path = Path(path)
     state = safe.load(path)
+    if robertaemo.is_original(state):
+        raise EmofairError(
+            "a checkpoint of the original robertaEMO code",
+            file=path,
+            remedy=f"Rewrite it first: emofair convert {path} --to fairseq --out FILE",
+        )
     if state.get("cfg") is None or "model" not in state:
         raise EmofairError(
             "not a checkpoint of fairseq-train with emofair",

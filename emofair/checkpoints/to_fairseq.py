@@ -1,0 +1,126 @@
+"""Weights from elsewhere as a checkpoint of this plugin, in the form that fairseq-train writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from emofair.checkpoints import robertaemo, safe
+from emofair.checkpoints.fairseq_form import as_dict
+from emofair.errors import EmofairError
+
+# The original looks at its target options in this order, and takes the first that is set.
+TARGETS = ("regression_target_mos", "binary_target_iemocap", "softmax_target_meld", "regression_target")
+HEAD = "emotion_classification_head"
+# Facts about the training that results are reported with: where the best model was chosen, and the seed.
+_KEPT = ("seed", "valid_subset", "best_checkpoint_metric")
+
+
+def convert_robertaemo(
+    path: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    text_heads: int | None = None,
+    speech_heads: int | None = None,
+) -> dict[str, Any]:
+    """Rewrite a fine-tuned checkpoint of the original robertaEMO code, so that every command here takes it.
+
+    What the original saw of the test set is not known, so its results are marked with the protocol ``paper``. Returns
+    facts about the model; ``text_heads`` and ``speech_heads`` as for `robertaemo.read_upstream`. Raises `EmofairError`
+    for another file, and for a target that does not exist here.
+    """
+    upstream = robertaemo.read_upstream(path, text_heads=text_heads, speech_heads=speech_heads)
+    stored = safe.load(path)
+    target = next((name for name in TARGETS if upstream.task.get(name)), None)
+    if target is None:
+        raise EmofairError("does not tell what it predicts: none of its target options is set", file=path)
+    head, weights = _one_head(upstream.state, path)
+    outputs = weights[f"classification_heads.{head}.out_proj.weight"].shape[0]
+    arguments = ["--task", "emotion_prediction", "--arch", "robertaEMO", "--criterion", "emotion_prediction_cri"]
+    arguments += [f"--{target.replace('_', '-')}", "--num-classes", str(outputs), "--protocol", "paper"]
+    arguments += ["--classification-head-name", head]
+    options = as_dict(stored.get("args"))
+    for name in _KEPT:
+        if options.get(name) is not None:
+            arguments += [f"--{name.replace('_', '-')}", str(options[name])]
+    history = stored.get("optimizer_history") or [{}]
+    updates = history[-1].get("num_updates") if isinstance(history[-1], Mapping) else None
+    best = as_dict(stored.get("extra_state")).get("best")
+    try:
+        checkpoint, model = _build(arguments, upstream.model, weights, updates, best)
+    except EmofairError as error:
+        raise EmofairError(error.what, file=path) from None
+    _write(checkpoint, out)
+    return {**checkpoint["task_state"], **model.facts(), "updates": updates}
+
+
+def _one_head(state: Mapping[str, Tensor], path: str | PathLike[str]) -> tuple[str, dict[str, Tensor]]:
+    """The name of the output layer that was trained, and the weights without any other."""
+    heads = sorted({key.split(".")[1] for key in state if key.startswith("classification_heads.")})
+    if not heads or (len(heads) > 1 and HEAD not in heads):
+        what = f"several output layers ({', '.join(heads)}), none of them {HEAD}" if heads else "no output layer"
+        raise EmofairError(f"holds {what}", file=path)
+    head = HEAD if HEAD in heads else heads[0]
+    kept = {k: v for k, v in state.items() if k.split(".")[0] != "classification_heads" or k.split(".")[1] == head}
+    return head, kept
+
+
+def _build(
+    arguments: Sequence[str], model_options: Mapping[str, Any], weights: Mapping[str, Tensor], updates: Any, best: Any
+) -> tuple[dict[str, Any], Any]:
+    """The checkpoint of a training with these fairseq-train arguments, and its model with the weights in it."""
+    import emofair
+
+    emofair.register()
+    from fairseq import options, tasks
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from omegaconf import OmegaConf, open_dict
+
+    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), list(arguments)))
+    with open_dict(cfg):
+        cfg.model.update(model_options)
+    task = tasks.setup_task(cfg.task, from_checkpoint=True)
+    model = task.build_model(cfg.model, from_checkpoint=True)
+    model.load_state_dict(dict(weights), strict=True)
+    criterion = task.build_criterion(cfg.criterion)
+    extra = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}}
+    return {
+        "args": None,
+        "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
+        "model": model.state_dict(),
+        "criterion": None,
+        "optimizer_history": [
+            {
+                "criterion_name": type(criterion).__name__,
+                "optimizer_name": None,
+                "lr_scheduler_state": {},
+                "num_updates": updates or 0,
+            }
+        ],
+        "task_state": task.state_dict(),
+        "extra_state": extra if best is None else {**extra, "best": float(best)},
+        "last_optimizer_state": None,
+    }, model
+
+
+def _write(checkpoint: Mapping[str, Any], out: str | PathLike[str]) -> None:
+    import torch
+
+    out = Path(out)
+    if out.is_dir():
+        raise EmofairError("this is a folder, and a file is needed", file=out, remedy="Name a .pt file by --out")
+    partial = out.with_name(f".{out.name}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(dict(checkpoint), partial)
+        os.replace(partial, out)
+    except (OSError, RuntimeError) as error:  # torch reports what it cannot write as RuntimeError
+        if partial.is_file():
+            partial.unlink()
+        reason = getattr(error, "strerror", None) or error
+        raise EmofairError(f"cannot be written ({reason})", file=out, remedy="Give another --out") from None
