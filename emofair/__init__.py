@@ -11,13 +11,8 @@ __all__ = ["__version__", "load", "register"]
 
 def register() -> None:
     """Register every task, model and criterion with fairseq, for programs that do not pass ``--user-dir``."""
-    import importlib
-    import pkgutil
-
-    for room in ("tasks", "models"):
-        package = importlib.import_module(f"emofair.{room}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"emofair.{room}.{module.name}")
+    import emofair.models
+    import emofair.tasks  # noqa: F401
 
 
 def load(path, **options):

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
+import importlib
 import logging
 import os
+import pkgutil
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 from emofair.errors import EmofairError, show_in_one_line
@@ -66,7 +70,7 @@ def _import_user_dir_once() -> None:
 
 
 def _wrap_argument_parsing() -> None:
-    """Make ``--bf16`` mean bf16 (fairseq takes it for a TPU) and say what to do about ``--fp16`` without a GPU."""
+    """Make ``--bf16`` mean bf16 (fairseq takes it for a TPU), and join the CPU processes that torchrun started."""
     from fairseq import options
 
     original = options.parse_args_and_arch
@@ -78,23 +82,87 @@ def _wrap_argument_parsing() -> None:
         asked_for_tpu = any(a == "--tpu" for a in sys.argv)
         if getattr(options_seen, "bf16", False) and getattr(options_seen, "tpu", False) and not asked_for_tpu:
             options_seen.tpu = False
-        _refuse_half_precision_on_cpu(options_seen)
+        # The second, partial reading by fairseq-validate holds what was typed, without defaults.
+        if not kwargs.get("suppress_defaults"):
+            _connect_cpu_ranks(options_seen)
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
 
 
-def _refuse_half_precision_on_cpu(options_seen: object) -> None:
+def _on_cpu(common: object) -> bool:
     import torch
 
-    on_cpu = getattr(options_seen, "cpu", False) or not torch.cuda.is_available()
-    flattens = not getattr(options_seen, "fp16_no_flatten_grads", False)
-    plain_fp16 = getattr(options_seen, "fp16", False) and not getattr(options_seen, "memory_efficient_fp16", False)
-    if on_cpu and plain_fp16 and flattens:
+    return bool(getattr(common, "cpu", False)) or not torch.cuda.is_available()
+
+
+def check_precision(common: object) -> None:
+    """Say what to do instead of ``--fp16`` on a CPU, where fairseq asks for the current GPU in mid-setup.
+
+    ``common`` are fairseq's common options.
+    """
+    plain_fp16 = common.fp16 and not common.memory_efficient_fp16 and not common.fp16_no_flatten_grads
+    if plain_fp16 and _on_cpu(common):
         raise EmofairError(
             "--fp16 needs a GPU",
             remedy="On a CPU use --autocast-bf16 (fast), --bf16, or no flag (fp32)",
         )
+
+
+def _connect_cpu_ranks(options_seen: argparse.Namespace) -> None:
+    """Add what fairseq needs to join CPU processes that torchrun started, and refuse to start them any other way.
+
+    fairseq takes the rank modulo the number of GPUs, and spawns as many processes as there are GPUs: on a CPU the
+    first divides by zero and the second trains nothing and reports success.
+    """
+    asked = getattr(options_seen, "distributed_world_size", None)
+    if asked is None or options_seen.distributed_no_spawn or not _on_cpu(options_seen):
+        return
+    import torch
+
+    if asked == torch.cuda.device_count():  # the default on a machine with GPUs, which --cpu leaves alone
+        options_seen.distributed_world_size = asked = 1
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    if max(started, asked) > 1 and hasattr(options_seen, "path"):
+        raise EmofairError("several CPU processes cannot validate together", remedy="Validate in one process")
+    if started > 1 and options_seen.distributed_init_method is None:
+        options_seen.distributed_init_method = "env://"
+        options_seen.distributed_world_size = started
+        options_seen.distributed_rank = int(os.environ["RANK"])
+        options_seen.distributed_no_spawn = True
+        options_seen.distributed_backend = "gloo"
+        # fairseq's default wants a GPU for each process.
+        options_seen.ddp_backend = "legacy_ddp"
+    elif asked > 1:
+        raise EmofairError(
+            f"--distributed-world-size {asked} starts no process on a CPU",
+            remedy=f"torchrun --nproc-per-node {asked} -m emofair.cli.main train ...",
+        )
+
+
+def register_in_every_process() -> None:
+    """Register emofair also in the processes that fairseq starts, one per GPU, when there is no ``--user-dir``.
+
+    They inherit nothing from this one.
+    """
+    from fairseq.distributed import utils
+
+    original = utils.call_main
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def call_main(cfg, main, **kwargs):
+        return original(cfg, functools.partial(_registered, main), **kwargs)
+
+    utils.call_main = call_main
+
+
+def _registered(main, cfg, **kwargs):
+    import emofair
+
+    emofair.register()
+    return main(cfg, **kwargs)
 
 
 def _wrap_checkpoint_loading() -> None:
@@ -115,6 +183,15 @@ def _wrap_checkpoint_loading() -> None:
             raise safe.explain(path, error) from error
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+
+
+def import_all(package: str, folders: Iterable[str]) -> None:
+    """Import every module of a package that is registered with fairseq.
+
+    fairseq imports what it finds beside the ``--user-dir``; after an editable install that may be an older list.
+    """
+    for module in pkgutil.iter_modules(folders):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 def forget_previous_job() -> None:

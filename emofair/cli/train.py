@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 
+from emofair.compat import PACKAGE
 from emofair.errors import EmofairError
 
 HELP = "fairseq-train with the plugin imported (also under torchrun on CPUs)"
@@ -25,12 +26,10 @@ def run(args: argparse.Namespace) -> int:
     """Hand over to fairseq's own command-line entry point."""
     arguments = without_user_dir(args.arguments)
     import emofair
+    from emofair import compat
 
     emofair.register()
-    import torch
-
-    if "--cpu" in arguments or not torch.cuda.is_available():
-        arguments = connect_cpu_ranks(arguments)
+    compat.register_in_every_process()
     from fairseq_cli.train import cli_main
 
     sys.argv = ["fairseq-train", *arguments]
@@ -39,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def without_user_dir(arguments: list[str]) -> list[str]:
-    """Drop ``--user-dir emofair`` (in any spelling of the path): the plugin is imported already."""
+    """Drop ``--user-dir emofair`` (in any spelling of the path): the plugin is imported already.
+
+    Raises `EmofairError` when the path is that of another copy of emofair.
+    """
     kept, skip = [], False
     for index, argument in enumerate(arguments):
         if skip:
@@ -48,53 +50,13 @@ def without_user_dir(arguments: list[str]) -> list[str]:
         name, _, value = argument.partition("=")
         if name == "--user-dir":
             folder = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
-            if os.path.basename(os.path.normpath(folder)) == "emofair":
+            if os.path.basename(os.path.normpath(folder)) == PACKAGE.name:
+                if os.path.isfile(os.path.join(folder, "__init__.py")) and not os.path.samefile(folder, PACKAGE):
+                    raise EmofairError(
+                        f"--user-dir {folder} is another copy of emofair than the one that runs, {PACKAGE}",
+                        remedy="Leave --user-dir out, or use fairseq-train",
+                    )
                 skip = not value
                 continue
         kept.append(argument)
-    return kept
-
-
-def connect_cpu_ranks(arguments: list[str]) -> list[str]:
-    """Add what fairseq needs to join CPU processes that torchrun started.
-
-    fairseq takes the rank modulo the number of GPUs, and spawns as many processes as there are GPUs: on a CPU the
-    first divides by zero and the second trains nothing and reports success.
-    """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    by_hand = any(a.startswith("--distributed-init-method") for a in arguments)
-    if "RANK" in os.environ and world_size > 1 and not by_hand:
-        arguments = _without_option(arguments, "--ddp-backend")
-        return [
-            *arguments,
-            *("--distributed-init-method", "env://", "--distributed-world-size", str(world_size)),
-            *("--distributed-rank", os.environ["RANK"], "--distributed-no-spawn"),
-            *("--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp"),
-        ]
-    asked = _value_of(arguments, "--distributed-world-size")
-    if asked not in (None, "1") and "--distributed-no-spawn" not in arguments:
-        raise EmofairError(
-            f"--distributed-world-size {asked} starts no process on a CPU",
-            remedy=f"torchrun --nproc-per-node {asked} -m emofair.cli.main train ...",
-        )
-    return arguments
-
-
-def _value_of(arguments: list[str], option: str) -> str | None:
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == option:
-            return value if equals else (arguments[index + 1] if index + 1 < len(arguments) else None)
-    return None
-
-
-def _without_option(arguments: list[str], option: str) -> list[str]:
-    kept, skip = [], False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == option:
-            skip = True
-        elif not argument.startswith(f"{option}="):
-            kept.append(argument)
     return kept

@@ -18,8 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Hand over to fairseq's own command-line entry point."""
     import emofair
+    from emofair import compat
 
     emofair.register()
+    compat.register_in_every_process()
     from fairseq_cli.validate import cli_main
 
     sys.argv = ["fairseq-validate", *without_user_dir(args.arguments)]

@@ -3,3 +3,4 @@
 from emofair import compat
 
 compat.apply()
+compat.import_all(__name__, __path__)

@@ -5,3 +5,5 @@ from emofair import compat
 compat.apply()
 
 from emofair import criterions  # noqa: E402, F401
+
+compat.import_all(__name__, __path__)

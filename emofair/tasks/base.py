@@ -74,6 +74,9 @@ class EmofairTask(FairseqTask):
         compat.forget_previous_job()
         cls._resolve_paths(cfg)
         if not kwargs.get("from_checkpoint"):
+            run = cfg._get_parent()
+            if run is not None and "common" in run:
+                compat.check_precision(run.common)
             cls._check_data_folder(cfg)
         return cls(cfg)
 

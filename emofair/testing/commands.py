@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -28,17 +33,46 @@ def seed_arguments(corpus, ssl_dir, save_dir, *, target=("--binary-target-iemoca
     ]
 
 
+def continuing(arguments: list[str]) -> list[str]:
+    """The same training without the original's flags that make every start a new one."""
+    at = arguments.index("--restore-file")
+    return [a for a in arguments[:at] + arguments[at + 2 :] if not a.startswith("--reset-")]
+
+
 def run(*command: object, cwd: Path | None = None, check: bool = True, **env: str) -> subprocess.CompletedProcess:
     """Run a command of the environment under test in a process of its own; its output is in ``.stdout``."""
-    command = [str(part) for part in command]
-    if (BIN / command[0]).exists():
-        command[0] = str(BIN / command[0])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **env}
+    command, environment = _prepared(command, env)
     done = subprocess.run(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600
     )
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}"
     return done
+
+
+def kill_when(seen: Callable[[str], bool], *command: object, cwd: Path | None = None, **env: str) -> str:
+    """Run a command and SIGKILL it as soon as ``seen`` is true of a line of its output; returns the output.
+
+    The pipe is made small, so that the process cannot run ahead by more than a few lines.
+    """
+    command, environment = _prepared(command, env)
+    output = []
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+    ) as process:
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        for line in process.stdout:
+            output.append(line.decode())
+            if seen(output[-1]):
+                process.kill()
+                return "".join(output)
+    raise AssertionError(f"{' '.join(command)} ended before it could be killed\n{''.join(output)[-4000:]}")
+
+
+def _prepared(command: tuple[object, ...], env: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    words = [str(part) for part in command]
+    if (BIN / words[0]).exists():
+        words[0] = str(BIN / words[0])
+    return words, {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **env}
 
 
 def logged(output: str, kind: str) -> list[dict]:
@@ -47,8 +81,8 @@ def logged(output: str, kind: str) -> list[dict]:
     return [json.loads(line[line.index(marker) + len(marker) - 1 :]) for line in output.splitlines() if marker in line]
 
 
-def train_here(arguments: list[str]) -> None:
-    """fairseq-train in this process, through its own parser (for tests of many small trainings)."""
+def train_here(arguments: list[object]) -> str:
+    """fairseq-train in this process, through its own parser (for tests of many small trainings); returns its log."""
     import emofair
 
     emofair.register()
@@ -57,4 +91,25 @@ def train_here(arguments: list[str]) -> None:
     from fairseq_cli import train
 
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=[str(a) for a in arguments])
-    train.main(convert_namespace_to_omegaconf(args))
+    with _log() as log:
+        train.main(convert_namespace_to_omegaconf(args))
+    return log.getvalue()
+
+
+@contextmanager
+def _log() -> Iterator[io.StringIO]:
+    """What fairseq and emofair log meanwhile, as fairseq-train prints it."""
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter("%(levelname)s | %(name)s | %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("fairseq", "fairseq_cli", "emofair")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield log
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
