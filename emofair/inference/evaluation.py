@@ -14,6 +14,7 @@ from typing import Any
 from emofair.errors import EmofairError
 from emofair.inference import provenance
 from emofair.inference.checkpoint import LoadedCheckpoint, load_checkpoint
+from emofair.inference.training_command import settings, training_command
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,6 @@ def evaluate(
     dataset = loaded.task.dataset(split)
     figures = {name: value if math.isfinite(value) else None for name, value in sorted(done.metrics.items())}
     guess, majority, confusion, confusion_classes = counted(criterion, done)
-    training = loaded.trained_cfg
     return {
         "system": type(loaded.model).__module__.rsplit(".", 1)[-1],
         "task": loaded.facts["task"],
@@ -104,7 +104,8 @@ def evaluate(
         "selected_value": loaded.facts.get("selected_value"),
         "data": os.fspath(data),
         "data_sha256": provenance.items_sha256(dataset.ids, labels_of(dataset)),
-        "train_data": training["task"].get("data"),
+        "settings": settings(loaded.trained_cfg),
+        "train_command": training_command(loaded.trained_cfg),
         "versions": provenance.versions(),
         "commit": provenance.source_commit(),
     }

@@ -23,9 +23,13 @@ STYLE = {
 }
 
 
+def require_matplotlib() -> Any:
+    """The drawing library; raises `MissingExtra` where it is not installed."""
+    return require("matplotlib", "plots", "drawing pictures")
+
+
 def _pyplot() -> Any:
-    """matplotlib without a screen."""
-    require("matplotlib", "plots", "drawing pictures").use("Agg")
+    require_matplotlib().use("Agg")  # no screen
     from matplotlib import pyplot
 
     return pyplot
@@ -70,5 +74,43 @@ def draw_confusion(
         bar.outline.set_visible(False)
         bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
         bar.set_label("of the true class")
+        _save(figure, path)
+        pyplot.close(figure)
+
+
+def draw_curves(
+    path: str | os.PathLike[str],
+    panels: Sequence[tuple[str, dict[str, list[dict[int, float]]]]],
+    title: str | None = None,
+) -> None:
+    """Draw learning curves: one panel per figure, one colour per subset, a thin line per run and their mean.
+
+    ``panels`` are (axis label, {subset: [{epoch: value} per run]}). The mean is drawn over the epochs that all runs
+    have. Raises `MissingExtra` without matplotlib.
+    """
+    pyplot = _pyplot()
+    from matplotlib.ticker import MaxNLocator
+
+    colours = ("#1f77b4", "#d95f02", "#4d4d4d", "#7570b3")
+    with pyplot.rc_context(STYLE):
+        figure, every = pyplot.subplots(
+            1, len(panels), figsize=(3.7 * len(panels), 2.9), layout="constrained", squeeze=False
+        )
+        for axes, (label, subsets) in zip(every[0], panels, strict=True):
+            for colour, (subset, runs) in zip(colours, subsets.items(), strict=False):
+                runs = [run for run in runs if run]
+                for run in runs if len(runs) > 1 else ():
+                    axes.plot(sorted(run), [run[e] for e in sorted(run)], color=colour, alpha=0.3, linewidth=0.8)
+                common = sorted(set.intersection(*(set(run) for run in runs)))
+                means = [float(np.mean([run[epoch] for run in runs])) for epoch in common]
+                name = subset if len(runs) == 1 else f"{subset} (mean of {len(runs)})"
+                marker = "o" if len(common) <= 20 else None
+                axes.plot(common, means, color=colour, linewidth=1.6, marker=marker, markersize=3.5, label=name)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+        if title:
+            figure.suptitle(title, fontsize=FONT_SIZE, x=0.01, ha="left")
         _save(figure, path)
         pyplot.close(figure)
