@@ -27,6 +27,7 @@ class SpeechTokenizer:
     """Turns 16 kHz mono waveforms into token ids of a Speech-BERT.
 
     ``vq_checkpoint`` is a vq-wav2vec checkpoint, ``dict_path`` the Speech-BERT's ``dict.txt`` or its folder.
+    Without one there are `words` and no ids: what a Speech-BERT is pre-trained on.
     ``hop`` and ``receptive_field`` are in samples (160 and 465 for the published model). ``frames`` and
     ``unknown`` count what has been encoded so far and how much of it the dictionary does not know.
 
@@ -34,12 +35,14 @@ class SpeechTokenizer:
     codes, and batches of clips of equal length gain nothing on a CPU.
     """
 
-    def __init__(self, vq_checkpoint: str | Path, dict_path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, vq_checkpoint: str | Path, dict_path: str | Path | None, device: str = "cpu") -> None:
         from emofair.checkpoints.roberta import load_dictionary
         from emofair.checkpoints.vq_wav2vec import load_vq_wav2vec
 
-        dict_path = Path(dict_path)
-        self.dictionary = load_dictionary(dict_path / "dict.txt" if dict_path.is_dir() else dict_path)
+        self.dictionary = None
+        if dict_path is not None:
+            dict_path = Path(dict_path)
+            self.dictionary = load_dictionary(dict_path / "dict.txt" if dict_path.is_dir() else dict_path)
         self.device = _device(device)
         self.model = load_vq_wav2vec(vq_checkpoint).to(self.device).eval()
         self.hop, self.receptive_field = _geometry(self.model.layers)

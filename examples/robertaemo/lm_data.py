@@ -1,0 +1,67 @@
+"""Lines of speech codes or text pieces, for pre-training a small Speech-BERT or RoBERTa with stock fairseq.
+
+    python lm_data.py speech --corpus corpus --vq-wav2vec vq-wav2vec_kmeans.pt --out speech_lm
+    python lm_data.py text   --corpus corpus --vocabulary 400 --out text_lm
+
+writes OUT/train.txt and OUT/valid.txt, one utterance a line, for `fairseq-preprocess --only-source`. The test split is never
+read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the training split.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+
+from emofair.data.audio import read_audio
+from emofair.data.manifests import read_split
+
+SPLITS = ("train", "valid")
+
+
+def speech(args: argparse.Namespace) -> None:
+    """Write the code words of every clip, such as ``17-203 17-203 4-96``."""
+    from emofair.units.vq_wav2vec import SpeechTokenizer
+
+    tokenizer = SpeechTokenizer(args.vq_wav2vec, None)
+    for split in SPLITS:
+        with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
+            for item in tqdm(read_split(args.corpus, split), desc=f"codes of {split}", unit="clip"):
+                audio = read_audio(item.path, resample=True, start=item.start, end=item.end)
+                print(*tokenizer.words([audio])[0], file=file)
+
+
+def text(args: argparse.Namespace) -> None:
+    """Learn a vocabulary and write the pieces of every transcript."""
+    from emofair.units.bpe import TextTokenizer, train_sentencepiece
+
+    texts = {split: [item.text for item in read_split(args.corpus, split) if item.text] for split in SPLITS}
+    train_sentencepiece(texts["train"], args.out, args.vocabulary)
+    tokenizer = TextTokenizer.from_dir(args.out)
+    for split, lines in texts.items():
+        with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
+            for line in tqdm(lines, desc=f"pieces of {split}", unit="text"):
+                print(*tokenizer.split(line), file=file)
+
+
+def main() -> None:
+    """Read the command line and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind in (speech, text):
+        sub = kinds.add_parser(kind.__name__, help=kind.__doc__)
+        sub.add_argument("--corpus", required=True, help="corpus made by emofair prepare")
+        sub.add_argument("--out", required=True, type=Path, help="folder to write to")
+        sub.set_defaults(run=kind)
+        if kind is speech:
+            sub.add_argument("--vq-wav2vec", required=True, help="vq-wav2vec checkpoint")
+        else:
+            sub.add_argument("--vocabulary", type=int, default=400, help="entries of the dictionary")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
