@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
+from sklearn.dummy import DummyClassifier
 
 from emofair.metrics import binary
 from emofair.testing.devices import reads_from_device
@@ -80,3 +81,19 @@ def test_report_has_a_table_per_emotion_and_one_for_all():
     tables = binary.report(binary.decision_counts(*CASES["random"]), NAMES).split("\n\n")
     assert [len(table.splitlines()) for table in tables] == [3, 3, 3, 3, 5]
     assert tables[3].splitlines()[1].startswith("not happy")
+
+
+@pytest.mark.parametrize("actual", [[0, 1, 2, 3, 3], [1, 1, 1, 0], [2]], ids=["plurality", "majority", "one item"])
+def test_constant_guess(actual):
+    """Each decision is that of the majority, and the emotion ranked first is the most frequent one."""
+    names = ("neutral", "sad", "angry", "happy")
+    guess, constant = binary.constant_guess(torch.tensor(actual), names)
+    assert guess == names[np.bincount(actual).argmax()]
+    figures = {name: figure(constant) for name, figure in binary.figures(names).items()}
+    for index, name in enumerate(names):
+        present = np.asarray(actual) == index
+        floor = DummyClassifier(strategy="most_frequent").fit(present, present).predict(present)
+        assert figures[f"accuracy_{name}"] == pytest.approx(reference.accuracy_score(present, floor))
+        assert figures[f"f1_{name}"] == pytest.approx(reference.f1_score(present, floor, average="weighted"))
+    assert figures["accuracy4"] == pytest.approx(np.bincount(actual).max() / len(actual))
+    assert binary.confusion(constant, names).sum() == len(actual)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
+from sklearn.dummy import DummyClassifier
 
 from emofair.metrics import classification as ours
 from emofair.testing.devices import reads_from_device
@@ -90,3 +91,15 @@ def test_report_shows_every_count():
     assert rows[0][-6:] == ["sad", "surprised", "precision", "recall", "f1", "support"]
     assert rows[1] == ["sad", "5", "1", "1.0000", "0.8333", "0.9091", "6"]
     assert rows[2] == ["surprised", "0", "7", "0.8750", "1.0000", "0.9333", "7"]
+
+
+def test_constant_guess(case):
+    """The figures of a system that always says the most frequent class."""
+    actual, _, matrix = case
+    names = ("a", "b", "c", "d")
+    guess, constant = ours.constant_guess(torch.tensor(actual), names)
+    floor = DummyClassifier(strategy="most_frequent").fit(actual, actual).predict(actual)
+    assert guess == names[floor[0]]
+    assert ours.accuracy(constant) == pytest.approx(reference.accuracy_score(actual, floor))
+    assert ours.weighted_f1(constant) == pytest.approx(reference.f1_score(actual, floor, average="weighted"))
+    assert np.array_equal(ours.confusion(matrix, names).sum(axis=1), np.asarray(constant).sum(axis=1))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn import metrics as reference
+from sklearn.dummy import DummyRegressor
 
 from emofair.metrics import regression
 from emofair.metrics.regression import SENTIMENT_CLASSES
@@ -136,3 +137,17 @@ def test_report():
     assert [len(table.splitlines()) for table in tables] == [3, 3, 8]
     assert sum(int(line.split()[-1]) for line in tables[2].splitlines()[1:]) == 300
     assert sum(int(line.split()[-1]) for line in tables[0].splitlines()[1:]) == int((TRUE != 0).sum())
+
+
+@pytest.mark.parametrize("names", [SENTIMENT_CLASSES, ()])
+def test_constant_guess(names):
+    """The median has the lowest mean absolute error of all constants, and no correlation."""
+    actual = np.random.default_rng(5).normal(size=51).astype(np.float32)
+    guess, constant = regression.constant_guess(torch.tensor(actual), names)
+    floor = DummyRegressor(strategy="median").fit(actual, actual).predict(actual)
+    assert float(guess) == pytest.approx(float(floor[0]), rel=1e-5)
+    figures = regression.figures(names)
+    assert figures["mae"](constant) == pytest.approx(reference.mean_absolute_error(actual, floor))
+    assert figures["corr"](constant) == 0.0
+    matrix = regression.confusion(constant, names)
+    assert (matrix is None) if not names else (matrix.sum() == 51)

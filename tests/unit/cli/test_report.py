@@ -1,0 +1,106 @@
+"""`emofair report` on the folders that `emofair evaluate` writes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from emofair.cli.main import main
+from emofair.testing import token_corpus
+from emofair.testing.commands import train_here
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two seeds of a small model, trained and evaluated."""
+    root = tmp_path_factory.mktemp("results")
+    corpus = token_corpus(root / "corpus", "meld", n={"train": 16, "valid": 6, "test": 14})
+    paths = ["--data", str(corpus.data), "--data-raw", str(corpus.raw)]
+    for seed in ("1", "2"):
+        run = root / "runs" / f"seed{seed}"
+        run.mkdir(parents=True)
+        train_here(
+            [
+                *(*paths, *corpus.flags, "--task", "emotion_prediction", "--arch", "robertaEMO_tiny", "--t-only"),
+                *("--criterion", "emotion_prediction_cri", "--optimizer", "adam", "--lr", "1e-3", "--seed", seed),
+                *("--max-epoch", "2", "--batch-size", "8", "--cpu", "--num-workers", "0", "--save-dir", run),
+                *("--no-epoch-checkpoints", "--log-format", "json", "--log-file", run / "train.log"),
+            ]
+        )
+        checkpoint = run / "checkpoint_best.pt"
+        assert main(["evaluate", "--checkpoint", str(checkpoint), *paths, "--out", str(run / "test")]) == 0
+    return root / "runs"
+
+
+def test_report(results, tmp_path, capsys):
+    out = tmp_path / "new" / "RESULTS.md"
+    assert main(["report", str(results), "--out", str(out), "--html", "--title", "Two seeds"]) == 0
+    assert "2 runs: " in capsys.readouterr().err
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("# Two seeds\n")
+    records = [json.loads((results / f"seed{s}/test/metrics.json").read_text()) for s in (1, 2)]
+    mean = 50 * sum(record["metrics"]["accuracy"] for record in records)
+    assert f"| robertaEMO\\_tiny, text | clean | 2 | {mean:.1f} ± " in text
+    assert re.search(r"\| always \w+ \| clean \| – \| \d", text)
+    pictures = re.findall(r'<img src="([^"]+)"', text)
+    assert [name.rsplit("_", 1)[1] for name in pictures] == ["confusion.png", "curves.png"]
+    assert {p.name for p in out.parent.iterdir()} == {"RESULTS.md", "RESULTS.html", *pictures}
+    page = out.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2 and "<title>Two seeds</title>" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for record in records:
+        assert record["checkpoint_sha256"][:12] in text and record["train_command"] in text
+
+
+def test_the_same_runs_give_the_same_bytes(results, tmp_path):
+    seen = []
+    for name, order in (("a", ("seed1", "seed2")), ("b", ("seed2", "seed1"))):
+        out = tmp_path / name / "RESULTS.md"
+        assert main(["report", *(str(results / run) for run in order), "--out", str(out), "--html"]) == 0
+        seen.append({path.name: path.read_bytes() for path in out.parent.iterdir()})
+    assert seen[0] == seen[1]
+
+
+def test_group_by(results, tmp_path):
+    out = tmp_path / "r.md"
+    assert main(["report", str(results), "--out", str(out), "--group-by", "model,seed"]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "| robertaEMO\\_tiny, 1 | clean | 1 |" in text and "| robertaEMO\\_tiny, 2 | clean | 1 |" in text
+
+
+def test_without_matplotlib_the_tables_are_written(results, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "r.md"
+    assert main(["report", str(results), "--out", str(out), "--html"]) == 0
+    assert "emofair[plots]" in capsys.readouterr().err
+    text = out.read_text(encoding="utf-8")
+    assert "± " in text and "<img" not in text and "matplotlib is not installed" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "r.md"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{runs}", "--out", "{tmp}/r.txt"], r"r\.txt: .*ends in \.md"),
+        (["{tmp}/absent", "--out", "{tmp}/r.md"], "absent: no such folder"),
+        (["{runs}", "--out", "{tmp}/file/r.md"], "file"),
+        (["{runs}", "--out", "{tmp}/r.md", "--group-by", "colour"], "no run has an entry 'colour'"),
+    ],
+)
+def test_bad_input(results, tmp_path, capsys, arguments, message):
+    (tmp_path / "file").write_text("")
+    assert main(["report", *(a.format(runs=results, tmp=tmp_path) for a in arguments)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("emofair: error: ") and re.search(message, line)
+
+
+@pytest.mark.parametrize("verb", ["report", "evaluate"])
+def test_the_verbs_import_nothing_heavy(verb):
+    code = (
+        f"import sys, emofair.cli.{verb}\n"
+        "print(sorted({'torch', 'fairseq', 'numpy', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
