@@ -55,7 +55,9 @@ def evaluate(
     """
     import torch
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device != "cpu" and not device.startswith("cuda"):
+        raise EmofairError(f"--device {device} is not known", remedy="Use cpu, cuda or cuda:<n>")
+    if device != "cpu" and not torch.cuda.is_available():
         raise EmofairError(f"--device {device}, and torch sees no GPU here", remedy="Use --device cpu")
     overrides: dict[str, Any] = {"data": os.fspath(data), "save_predictions": None}
     if data_raw is not None:
@@ -156,7 +158,7 @@ def run_split(
         num_workers=num_workers,
     ).next_epoch_itr(shuffle=False)
     outputs, targets = [], []
-    for sample in tqdm(batches, desc=split, unit="batch", delay=2, leave=False, file=sys.stderr):
+    for sample in tqdm(batches, desc=split, unit="batch", delay=2, leave=False, file=sys.stderr, disable=None):
         if device != "cpu":
             sample = utils.move_to_cuda(sample, torch.device(device))
         outputs.append(task.valid_step(sample, model, criterion)[2])

@@ -130,6 +130,7 @@ def test_what_a_result_says_about_itself(runs, capsys, tmp_path):
     assert shown["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert shown["selected_value"] > 0 and set(shown["versions"]) == {"emofair", "fairseq", "torch", "numpy", "python"}
     assert shown["command"].split()[:4] == ["emofair", "evaluate", "--checkpoint", str(checkpoint)]
+    assert shown["train_command"].startswith("fairseq-train --user-dir emofair") and shown["settings"]["lr"] == [0.001]
     assert "--split" not in shown["command"] and shown["command"].endswith("--name joint")
 
 
@@ -195,6 +196,7 @@ def test_overlap_of_splits_is_refused(runs, tmp_path):
         (("--split", "dev"), "dev"),
         (("--checkpoint", "{}/absent.pt"), "absent.pt"),
         (("--device", "cuda"), "no GPU.*--device cpu"),
+        (("--device", "tpu"), "--device tpu is not known"),
         (("--batch-size", "0"), "--batch-size 0"),
         (("--out", "{}/T_data/label_file_test.csv"), r"label_file_test\.csv: not usable as a folder"),
     ],
