@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterable
 from pathlib import Path
 
-from emofair.errors import EmofairError, show_in_one_line
+from emofair.errors import EmofairError, print_in_one_line, show_in_one_line
 
 PACKAGE = Path(__file__).resolve().parent
 REMEDY_FAIRSEQ = (
@@ -49,6 +49,7 @@ def apply() -> None:
     _import_user_dir_once()
     _wrap_argument_parsing()
     _wrap_checkpoint_loading()
+    _show_in_one_line_under_hydra()
 
 
 def _restore_numpy_compat() -> None:
@@ -136,7 +137,7 @@ def _connect_cpu_ranks(options_seen: argparse.Namespace) -> None:
     elif asked > 1:
         raise EmofairError(
             f"--distributed-world-size {asked} starts no process on a CPU",
-            remedy=f"torchrun --nproc-per-node {asked} -m emofair.cli.main train ...",
+            remedy=f"Use torchrun --nproc-per-node {asked} -m emofair.cli.main train, with the same other options",
         )
 
 
@@ -183,6 +184,21 @@ def _wrap_checkpoint_loading() -> None:
             raise safe.explain(path, error) from error
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+
+
+def _show_in_one_line_under_hydra() -> None:
+    """hydra catches every error of a job and prints its traceback itself, through this name in its module."""
+    hydra = sys.modules.get("hydra._internal.utils")
+    if not isinstance(getattr(hydra, "traceback", None), types.ModuleType):
+        return
+    original = hydra.traceback
+
+    def print_exception(*args, **kwargs):
+        error = kwargs.get("value", args[1] if len(args) > 1 else None)
+        if not print_in_one_line(error):
+            original.print_exception(*args, **kwargs)
+
+    hydra.traceback = types.SimpleNamespace(**{**vars(original), "print_exception": print_exception})
 
 
 def import_all(package: str, folders: Iterable[str]) -> None:

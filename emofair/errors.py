@@ -61,10 +61,26 @@ def show_in_one_line() -> None:
         return
 
     def hook(kind, error, traceback):
-        if issubclass(kind, EmofairError) and not os.environ.get("EMOFAIR_TRACEBACK"):
-            print(f"emofair: error: {error}", file=sys.stderr)
-        else:
+        if not print_in_one_line(error):
             previous(kind, error, traceback)
 
     hook._emofair = True
     sys.excepthook = hook
+
+
+def print_in_one_line(error: BaseException) -> bool:
+    """Print an `EmofairError`, also one that ended a process of ours, on stderr; False for any other error.
+
+    With ``EMOFAIR_TRACEBACK`` set in the environment nothing is printed, so that the traceback is seen.
+    """
+    line = None
+    if isinstance(error, EmofairError):
+        line = str(error)
+    elif type(error).__name__ == "ProcessRaisedException":  # torch's: its message is the traceback of the process
+        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        if name in (f"{__name__}.EmofairError", f"{__name__}.MissingExtra"):
+            line = message
+    if line is None or os.environ.get("EMOFAIR_TRACEBACK"):
+        return False
+    print(f"emofair: error: {line}", file=sys.stderr)
+    return True

@@ -86,10 +86,14 @@ class EmofairTask(FairseqTask):
         parent = cfg._get_parent() if isinstance(cfg, DictConfig) else None
         originals = [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]
         for config in originals:
-            with open_dict(config):
-                for name in cls.path_fields:
-                    if config.get(name):
-                        config[name] = compat.original_path(config[name])
+            cls._resolve_paths_in(config)
+
+    @classmethod
+    def _resolve_paths_in(cls, config: DictConfig) -> None:
+        with open_dict(config):
+            for name in cls.path_fields:
+                if config.get(name):
+                    config[name] = compat.original_path(config[name])
 
     @classmethod
     def _check_data_folder(cls, cfg: DictConfig) -> None:
@@ -162,6 +166,9 @@ class EmofairTask(FairseqTask):
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the criterion, and remember it for `post_validate`."""
+        # Under hydra the paths that it takes from the task were copied before the task resolved them.
+        if isinstance(cfg, DictConfig):
+            self._resolve_paths_in(cfg)
         self.criterion = super().build_criterion(cfg, from_checkpoint)
         return self.criterion
 

@@ -107,9 +107,11 @@ def _log() -> Iterator[io.StringIO]:
     for logger in loggers:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield log
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+            logger.propagate = True
