@@ -12,6 +12,7 @@ import logging
 import os
 import pkgutil
 import sys
+import textwrap
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,7 @@ def apply() -> None:
     _import_user_dir_once()
     _wrap_argument_parsing()
     _wrap_checkpoint_loading()
+    _wrap_weight_loading()
     _show_in_one_line_under_hydra()
 
 
@@ -184,6 +186,36 @@ def _wrap_checkpoint_loading() -> None:
             raise safe.explain(path, error) from error
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+
+
+def _wrap_weight_loading() -> None:
+    """Tell why the weights of a checkpoint do not fit the model; fairseq's trainer drops the reason."""
+    from fairseq.trainer import Trainer
+
+    original = Trainer.load_checkpoint
+
+    @functools.wraps(original)
+    def load_checkpoint(self, filename, *args, **kwargs):
+        try:
+            return original(self, filename, *args, **kwargs)
+        except EmofairError:
+            raise
+        except Exception as error:
+            reason = error.__context__
+            if isinstance(reason, EmofairError):
+                raise EmofairError(reason.what, file=filename, remedy=reason.remedy) from None
+            if reason is None or not str(error).startswith("Cannot load model parameters"):
+                raise
+            # torch lists every weight below a heading.
+            details = str(reason).strip().splitlines()
+            what = textwrap.shorten(" ".join(details[1:] or details), 240, placeholder=" ...")
+            raise EmofairError(
+                f"its weights do not fit this model: {what}",
+                file=filename,
+                remedy="Use the model options of its training, or another --save-dir or --restore-file",
+            ) from error
+
+    Trainer.load_checkpoint = load_checkpoint
 
 
 def _show_in_one_line_under_hydra() -> None:
