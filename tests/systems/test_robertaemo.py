@@ -81,7 +81,7 @@ def table(path):
 def home(ssl_dir, tmp_path_factory):
     """A folder as the original's README describes it, in which its training command has run."""
     folder = tmp_path_factory.mktemp("home")
-    corpus = token_corpus(folder / "corpus", "iemocap", n={"train": 16, "valid": 6, "test": 10})
+    corpus = token_corpus(folder / "corpus", "iemocap", n={"train": 8, "valid": 4, "test": 8})
     (folder / "T_data").mkdir()
     corpus.data.rename(folder / "T_data" / "iemocap")
     corpus.raw.rename(folder / "iemocap_data")
@@ -95,7 +95,7 @@ def test_the_training_command_runs_as_published(home):
     folder, _, output = home
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["checkpoint_best.pt", "checkpoint_last.pt"]
     stored = safe.load(folder / "checkpoints" / "checkpoint_last.pt")
-    assert stored["optimizer_history"][-1]["num_updates"] == 20  # 10 epochs of 16 items, 8 batches of 1 per update
+    assert stored["optimizer_history"][-1]["num_updates"] == 10  # 10 epochs of 8 items, 8 batches of 1 per update
     assert stored["cfg"]["distributed_training"]["ddp_backend"] in ("no_c10d", "legacy_ddp")
     assert stored["cfg"]["model"]["pooler_dropout"] == 0.1
     assert "end of epoch 10" in output
