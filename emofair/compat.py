@@ -35,12 +35,7 @@ def apply() -> None:
     global _applied
     if _applied:
         return
-    # It reports the absence of a package that nothing here uses.
-    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
-    try:
-        import fairseq  # noqa: F401
-    except Exception as error:  # fairseq 0.12.2 fails on Python 3.11 with ValueError, a missing one with ImportError
-        raise EmofairError(f"fairseq cannot be imported ({error})", remedy=REMEDY_FAIRSEQ) from None
+    _import_fairseq()
     from emofair.checkpoints import safe
 
     _applied = True
@@ -52,6 +47,21 @@ def apply() -> None:
     _wrap_checkpoint_loading()
     _wrap_weight_loading()
     _show_in_one_line_under_hydra()
+
+
+def _import_fairseq() -> None:
+    """Import fairseq and leave the program's logging as it was: fairseq sets up the root logger on the way."""
+    # It reports the absence of a package that nothing here uses.
+    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        import fairseq  # noqa: F401
+    except Exception as error:  # fairseq 0.12.2 fails on Python 3.11 with ValueError, a missing one with ImportError
+        raise EmofairError(f"fairseq cannot be imported ({error})", remedy=REMEDY_FAIRSEQ) from None
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _restore_numpy_compat() -> None:

@@ -96,6 +96,25 @@ def train_here(arguments: list[object]) -> str:
     return log.getvalue()
 
 
+def validate_here(arguments: list[object]) -> str:
+    """fairseq-validate in this process, through its own parsers; returns its log."""
+    import emofair
+
+    emofair.register()
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq_cli import validate
+
+    words = [str(a) for a in arguments]
+    args, typed = (
+        options.parse_args_and_arch(options.get_validation_parser(), input_args=words, suppress_defaults=only_typed)
+        for only_typed in (False, True)
+    )
+    with _log() as log:
+        validate.main(convert_namespace_to_omegaconf(args), override_args=typed)
+    return log.getvalue()
+
+
 @contextmanager
 def _log() -> Iterator[io.StringIO]:
     """What fairseq and emofair log meanwhile, as fairseq-train prints it."""
@@ -104,6 +123,8 @@ def _log() -> Iterator[io.StringIO]:
     handler.setFormatter(logging.Formatter("%(levelname)s | %(name)s | %(message)s"))
     loggers = [logging.getLogger(name) for name in ("fairseq", "fairseq_cli", "emofair")]
     levels = [logger.level for logger in loggers]
+    root = logging.getLogger()
+    kept, level_of_root = root.handlers[:], root.level
     for logger in loggers:
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
@@ -115,3 +136,6 @@ def _log() -> Iterator[io.StringIO]:
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = True
+        # fairseq-validate puts one of its own in the place of all others.
+        root.handlers[:] = kept
+        root.setLevel(level_of_root)

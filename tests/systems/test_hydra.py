@@ -13,7 +13,7 @@ import emofair
 from emofair.checkpoints import safe
 from emofair.errors import EmofairError
 from emofair.testing.checkpoints import differences
-from emofair.testing.commands import continuing, run, seed_arguments, train_here
+from emofair.testing.commands import run, train_here
 
 CONFIG = Path(emofair.__file__).parent / "config" / "robertaemo"
 PRESETS = sorted(path.stem for path in CONFIG.glob("*.yaml"))
@@ -216,14 +216,3 @@ def test_training_from_the_preset_equals_training_from_flags_bit_for_bit(multiru
     job = cwd / "jobs" / "0" / "checkpoints"
     assert differences(job / "checkpoint_last.pt", tmp_path / "checkpoint_last.pt") == []
     assert differences(job / "checkpoint_best.pt", tmp_path / "checkpoint_best.pt") == []
-
-
-def test_a_second_training_in_this_process_starts_with_a_clean_slate(token_corpora, ssl_dir, tmp_path):
-    """A loop over folds in one program: best score and early stopping of the first must not reach the second."""
-    arguments = continuing(seed_arguments(token_corpora("iemocap"), ssl_dir, tmp_path / "first"))
-    train_here(arguments)
-    second = [str(tmp_path / "second") if a == str(tmp_path / "first") else a for a in arguments]
-    second[second.index("--lr") + 1] = "0"
-    output = train_here([*second, "--patience", "2"])
-    assert (tmp_path / "second" / "checkpoint_best.pt").exists()
-    assert "early stop" not in output
