@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         speech_bert_path=args.speech_bert_path,
         text_roberta_path=args.text_roberta_path,
     )
+    model.open_tokenizers()
     write = {"table": write_table, "csv": write_csv, "jsonl": write_jsonl}[args.format]
     done, problems = [], 0
     from tqdm import tqdm
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=len(names), unit="clip", disable=len(names) < 2 * BATCH or None, file=sys.stderr) as bar:
         for start in range(0, len(names), BATCH):
             end = start + BATCH
-            results, failed = predict_batch(model, wavs[start:end], texts[start:end])
+            results, failed = predict_batch(model, names[start:end], wavs[start:end], texts[start:end])
             done += zip(names[start:end], results, strict=True)
             problems += failed
             bar.update(len(results))
@@ -108,7 +109,7 @@ def opened(wav):
     return read_audio(wav.path, resample=True, start=wav.start, end=wav.end)
 
 
-def predict_batch(model, wavs: list, texts: list) -> tuple[list, int]:
+def predict_batch(model, names: list[str], wavs: list, texts: list) -> tuple[list, int]:
     """Predict a batch; when an input is bad, each one alone, so that only that one is missing."""
     try:
         return model.predict_many([opened(wav) for wav in wavs], texts), 0
@@ -116,11 +117,12 @@ def predict_batch(model, wavs: list, texts: list) -> tuple[list, int]:
         if len(wavs) == 1 and wavs[0] is None:
             raise
     results, problems = [], 0
-    for wav, text in zip(wavs, texts, strict=True):
+    for name, wav, text in zip(names, wavs, texts, strict=True):
         try:
             results.append(model.predict(opened(wav), text))
         except EmofairError as error:
-            print(f"emofair: error: {error}", file=sys.stderr)
+            named = error if error.file is not None else EmofairError(error.what, file=name, remedy=error.remedy)
+            print(f"emofair: error: {named}", file=sys.stderr)
             results.append(None)
             problems += 1
     return results, problems

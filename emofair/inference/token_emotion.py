@@ -84,6 +84,13 @@ class TokenEmotionPredictor:
         self._check_dictionary("text", tokenizer.dictionary, folder)
         return tokenizer
 
+    def open_tokenizers(self) -> None:
+        """Open now what raw input will need; raises `EmofairError` when a file is missing or of another model."""
+        if "speech" in self.modalities:
+            _ = self.speech_tokenizer
+        if "text" in self.modalities:
+            _ = self.text_tokenizer
+
     def predict(self, wav: str | os.PathLike[str] | np.ndarray | None = None, text: str | None = None) -> Prediction:
         """Predict one utterance.
 
