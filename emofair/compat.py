@@ -183,17 +183,20 @@ def _wrap_checkpoint_loading() -> None:
     from fairseq import checkpoint_utils
 
     from emofair.checkpoints import safe
+    from emofair.checkpoints.robertaemo import refuse_original
 
     original = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(original)
     def load_checkpoint_to_cpu(path, *args, **kwargs):
         try:
-            return original(path, *args, **kwargs)
+            state = original(path, *args, **kwargs)
         except EmofairError:
             raise
         except Exception as error:
             raise safe.explain(path, error) from error
+        refuse_original(state, path)
+        return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
 

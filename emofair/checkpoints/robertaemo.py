@@ -51,10 +51,15 @@ class Upstream:
     state: dict[str, Tensor]
 
 
-def is_original(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint was written by the original code."""
+def refuse_original(checkpoint: Mapping[str, Any], path: str | PathLike[str]) -> None:
+    """Raise `EmofairError` with the way on when a checkpoint was written by the original code."""
     weights = checkpoint.get("model")
-    return isinstance(weights, Mapping) and any(str(key).startswith(tuple(BRANCHES.values())) for key in weights)
+    if isinstance(weights, Mapping) and any(str(key).startswith(tuple(BRANCHES.values())) for key in weights):
+        raise EmofairError(
+            "a checkpoint of the original robertaEMO code",
+            file=path,
+            remedy=f"Rewrite it first: emofair convert {path} --to fairseq --out FILE",
+        )
 
 
 def import_upstream(

@@ -37,12 +37,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
 
     path = Path(path)
     state = safe.load(path)
-    if robertaemo.is_original(state):
-        raise EmofairError(
-            "a checkpoint of the original robertaEMO code",
-            file=path,
-            remedy=f"Rewrite it first: emofair convert {path} --to fairseq --out FILE",
-        )
+    robertaemo.refuse_original(state, path)
     if state.get("cfg") is None or "model" not in state:
         raise EmofairError(
             "not a checkpoint of fairseq-train with emofair",

@@ -91,9 +91,21 @@ class OriginalRobertaEMO:
             "valid_subset": "valid",
             "best_checkpoint_metric": "loss",
         }
-        history = [{"num_updates": 2760, "optimizer_name": "FairseqAdam", "criterion_name": "EmotionPredictionCri"}]
-        checkpoint = {"args": Namespace(**values | options), "model": state, "extra_state": {"epoch": 3, "best": 0.42}}
-        torch.save({**checkpoint, "optimizer_history": history}, path)
+        checkpoint = {
+            "args": Namespace(**values | options),
+            "model": state,
+            "optimizer_history": [
+                {
+                    "criterion_name": "EmotionPredictionCri",
+                    "optimizer_name": "FairseqAdam",
+                    "lr_scheduler_state": {"best": None},
+                    "num_updates": 2760,
+                }
+            ],
+            "extra_state": {"train_iterator": {"epoch": 10, "iterations_in_epoch": 0}, "best": 0.42, "val_loss": 0.43},
+            "last_optimizer_state": None,
+        }
+        torch.save(checkpoint, path)
         return Path(path)
 
     def logits(self, text: Tensor, speech: Tensor, *, use_cross: bool) -> Tensor:

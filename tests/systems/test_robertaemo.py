@@ -213,7 +213,26 @@ def test_frozen_encoders_come_out_as_they_went_in(token_corpora, ssl_dir, tmp_pa
     assert any("cross_attention.at.0.fc1" in key for key in weights["frozen"])
 
 
-# --- options of the task
+# --- options
+
+
+def test_every_option_of_the_original_is_accepted(token_corpora, ssl_dir, tmp_path):
+    """Also those without effect, and all at once."""
+    corpus = token_corpora("meld")
+    task = "--sample-rate 16000 --max-sample-size 500 --min-sample-size 10 --num-classes 7 --init-token 0 --no-shuffle"
+    task += " --separator-token 2 --truncate-sequence --softmax-target-meld --eval-metric --save-pred"
+    model = "--encoder-layers 24 --encoder-layers-cross 2 --encoder-embed-dim 1024 --encoder-embed-dim-concat 80"
+    model += " --encoder-embed-dim-t 48 --encoder-embed-dim-a 32 --encoder-embed-dim-v 256 --encoder-ffn-embed-dim 1024"
+    model += " --encoder-attention-heads 4 --activation-fn gelu --pooler-activation-fn tanh --encoder-normalize-before"
+    model += (
+        " --dropout 0.1 --attention-dropout 0.1 --activation-dropout 0.0 --pooler-dropout 0.0 --max-positions-t 512"
+    )
+    model += (
+        " --max-positions-a 936 --max-positions-v 301 --load-checkpoint-heads --a-only --t-only --all-in --stack-up"
+    )
+    criterion = f"--classification-head-name {HEAD} --save-predictions {tmp_path / 'p.tsv'}"
+    train_here(arguments(corpus, ssl_dir, tmp_path, *f"{task} {model} {criterion}".split(), "--frozen-ssl"))
+    assert len(load_checkpoint(tmp_path / "checkpoint_best.pt").model.cross_attention.ta) == 2
 
 
 def test_size_of_batches(token_corpora, ssl_dir, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from argparse import Namespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from emofair.checkpoints import safe
 from emofair.cli.main import main
 from emofair.data.token_dataset import collate_tokens
 from emofair.data.token_files import parse_tokens
+from emofair.errors import EmofairError
 from emofair.testing import SPEECH_WORDS, TEXT_WORDS
 from emofair.testing.commands import run
 from emofair.testing.original_robertaemo import HEAD, OriginalRobertaEMO
@@ -106,8 +108,6 @@ def test_what_cannot_be_converted_is_named(tmp_path, capsys, make, said):
     make(path)
     assert main(["convert", str(path), "--to", "fairseq", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    import re
-
     assert str(path) in line and re.search(said, line), line
     assert not out.exists()
 
@@ -124,9 +124,14 @@ def test_an_unusable_output_leaves_nothing_behind(tmp_path, capsys):
 def test_the_original_itself_is_refused_with_the_way_on(tmp_path, token_corpora, capsys):
     path = OriginalRobertaEMO().save(tmp_path / "upstream.pt")
     corpus = token_corpora("iemocap")
+    way_on = f"emofair convert {path} --to fairseq --out FILE"
     for command in (["evaluate", "--data", str(corpus.data)], ["predict", "--text", "hello"]):
         assert main([command[0], "--checkpoint", str(path), *command[1:]]) == 2
-        assert f"emofair convert {path} --to fairseq --out FILE" in capsys.readouterr().err
+        assert way_on in capsys.readouterr().err
+    from fairseq.checkpoint_utils import load_checkpoint_to_cpu  # of fairseq-validate and --restore-file
+
+    with pytest.raises(EmofairError, match=re.escape(way_on)):
+        load_checkpoint_to_cpu(str(path))
 
 
 def test_only_the_trained_output_layer_is_kept(tmp_path, capsys):
