@@ -7,7 +7,9 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from emofair.checkpoints import safe
 from emofair.checkpoints.roberta import load_roberta
@@ -71,6 +73,12 @@ def one_process(arguments, tmp_path_factory):
     return folder, first
 
 
+def with_numpy_best(path):
+    state = safe.load(path)
+    state["extra_state"]["best"] = np.float64(0.125)
+    torch.save(state, path)
+
+
 def figures(output):
     (row,) = logged(output, "valid")
     return {k: v for k, v in row.items() if k.removeprefix("valid_") not in NOT_FIGURES}
@@ -127,6 +135,7 @@ def test_training_on_two_processes_resumes(two_ranks, arguments, tmp_path):
     _, _, second = two_ranks
     (row,) = logged(second, "train")
     assert (row["epoch"], row["train_num_updates"]) == (2, "10")
+    assert logged(second, "valid")[0]["valid_best_loss"] == "0.125"
     shutil.copy(two_ranks[0] / "after_one_epoch.pt", tmp_path / "checkpoint_last.pt")
     alone = train_here(arguments(tmp_path, "--max-epoch", "2", "--update-freq", "2"))
     (expected,) = logged(alone, "train")
