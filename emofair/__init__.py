@@ -5,6 +5,11 @@ Importing this package is cheap: neither torch nor fairseq is touched before the
 
 from __future__ import annotations
 
+import logging
+
+# fairseq reports the absence of a package that nothing here uses, whenever it is imported.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "register"]
 

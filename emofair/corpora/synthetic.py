@@ -104,7 +104,7 @@ def generate(out_dir: str | Path, clips: int = 480, seed: int = 1, progress: boo
     labels = _labels(sessions, seed)
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     spoken: dict[str, str] = {}  # sentence -> split
-    for number in tqdm(range(clips), desc="speaking", unit="clip", disable=not progress):
+    for number in tqdm(range(clips), desc="speaking", unit="clip", disable=None if progress else True):
         utterance = _clip(out_dir, number, clips, sessions[number], labels[number], seed, spoken)
         splits[SPLIT_OF_SESSION[sessions[number]]].append(utterance)
     return write_corpus(out_dir, splits, root=out_dir, name=NAME, seed=seed, clips=clips, espeak=espeak.version())

@@ -66,9 +66,13 @@ def find_runs(folders: Iterable[str | os.PathLike[str]]) -> list[Run]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The content of a metrics.json, checked."""
+    """The content of a metrics.json, checked; paths below the working directory as seen from it.
+
+    A report is read elsewhere, where the absolute path of a folder says nothing.
+    """
+    here = json.dumps(os.path.join(os.getcwd(), ""))[1:-1]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8").replace(here, ""))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise EmofairError(f"cannot be read as JSON ({error})", file=path, remedy=REMEDY) from None
     if not isinstance(record, dict):

@@ -37,11 +37,12 @@ stage() {
     echo "      $(($(date +%s) - start)) s"
 }
 
-# train LOG ARGUMENTS...: fairseq-train with its log in a file and a line of progress per interval.
+# train LOG ARGUMENTS...: fairseq-train with its log in a file and a line of progress per interval. With the plugin imported
+# stock tasks too run on today's numpy and torch.
 train() {
     local log=$LOGS/$1.log
     shift
-    fairseq-train "$@" --seed "$SEED" --log-format simple --required-batch-size-multiple 1 2>&1 |
+    fairseq-train --user-dir emofair "$@" --seed "$SEED" --log-format simple --required-batch-size-multiple 1 2>&1 |
         tee "$log" | grep --line-buffered -E "train_inner|valid \|" |
         sed -u -E 's/^.*(train_inner|valid) \|/      \1/; s/ (wps|ups|wpb|bsz|clip|train_wall|gb_free|wall|gnorm) [^|]*\|?//g' |
         cut -c1-150
@@ -83,7 +84,7 @@ masked_lm() {
 speech_bert() {
     python examples/robertaemo/lm_data.py speech --corpus "$OUT/corpus" \
         --vq-wav2vec "$SSL/vq-wav2vec/vq-wav2vec_kmeans.pt" --out "$OUT/speech_lm"
-    masked_lm speech_lm 96 2048 "$(updates 600)" 1e-3
+    masked_lm speech_lm 96 2048 "$(updates 250)" 1e-3
     mkdir -p "$SSL/vq-wav2vec-Kmeans-Roberta"
     cp "$OUT/speech_lm/bin/dict.txt" "$SSL/vq-wav2vec-Kmeans-Roberta/dict.txt"
     cp "$OUT/speech_lm/run/checkpoint_last.pt" "$SSL/vq-wav2vec-Kmeans-Roberta/bert_kmeans.pt"
@@ -91,7 +92,7 @@ speech_bert() {
 
 roberta() {
     python examples/robertaemo/lm_data.py text --corpus "$OUT/corpus" --vocabulary 400 --out "$OUT/text_lm"
-    masked_lm text_lm 96 512 "$(updates 600)" 1e-3
+    masked_lm text_lm 96 512 "$(updates 500)" 1e-3
     mkdir -p "$SSL/roberta.large"
     cp "$OUT/text_lm/dict.txt" "$OUT/text_lm/sentencepiece.bpe.model" "$SSL/roberta.large/"
     cp "$OUT/text_lm/run/checkpoint_last.pt" "$SSL/roberta.large/model.pt"
@@ -102,13 +103,14 @@ tokens() {
 }
 
 robertaemo() {
-    train robertaemo --user-dir emofair --task emotion_prediction --data "$OUT/tokens/T_data" \
+    mkdir -p "$OUT/run"
+    train robertaemo --task emotion_prediction --data "$OUT/tokens/T_data" \
         --data-raw "$OUT/tokens/raw" --arch robertaEMO --criterion emotion_prediction_cri --all-in \
         --softmax-target-iemocap --ssl-dir "$SSL" --pooling mean --pooler-dropout 0.1 \
         --optimizer adam --adam-betas "(0.9, 0.98)" --adam-eps 1e-06 --weight-decay 0.1 --lr 5e-4 \
-        --lr-scheduler polynomial_decay --warmup-updates 40 --total-num-update "$(updates 600)" \
-        --max-update "$(updates 600)" --batch-size 16 --best-checkpoint-metric loss --no-epoch-checkpoints \
-        --ddp-backend legacy_ddp --save-dir "$OUT/run" --log-interval 20 --log-file "$OUT/run.log"
+        --lr-scheduler polynomial_decay --warmup-updates "$(updates 30)" --total-num-update "$(updates 300)" \
+        --max-update "$(updates 300)" --batch-size 16 --best-checkpoint-metric loss --no-epoch-checkpoints \
+        --ddp-backend legacy_ddp --save-dir "$OUT/run" --log-interval 20 --log-file "$OUT/run/train.log"
 }
 
 results() {

@@ -3,8 +3,8 @@
     python lm_data.py speech --corpus corpus --vq-wav2vec vq-wav2vec_kmeans.pt --out speech_lm
     python lm_data.py text   --corpus corpus --vocabulary 400 --out text_lm
 
-writes OUT/train.txt and OUT/valid.txt, one utterance a line, for `fairseq-preprocess --only-source`. The test split is never
-read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the training split.
+writes OUT/train.txt and OUT/valid.txt, one utterance a line, for `fairseq-preprocess --only-source`. The test split is
+never read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the training split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def speech(args: argparse.Namespace) -> None:
     tokenizer = SpeechTokenizer(args.vq_wav2vec, None)
     for split in SPLITS:
         with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
-            for item in tqdm(read_split(args.corpus, split), desc=f"codes of {split}", unit="clip"):
+            for item in tqdm(read_split(args.corpus, split), desc=f"codes of {split}", unit="clip", disable=None):
                 audio = read_audio(item.path, resample=True, start=item.start, end=item.end)
                 print(*tokenizer.words([audio])[0], file=file)
 
@@ -41,7 +41,7 @@ def text(args: argparse.Namespace) -> None:
     tokenizer = TextTokenizer.from_dir(args.out)
     for split, lines in texts.items():
         with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
-            for line in tqdm(lines, desc=f"pieces of {split}", unit="text"):
+            for line in tqdm(lines, desc=f"pieces of {split}", unit="text", disable=None):
                 print(*tokenizer.split(line), file=file)
 
 

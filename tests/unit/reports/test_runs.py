@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from emofair.errors import EmofairError
-from emofair.reports.runs import find_runs
+from emofair.reports.runs import find_runs, read_record
 
 
 def test_runs_are_found_at_any_depth_once(write_run):
@@ -71,3 +71,13 @@ def test_a_result_of_another_program_needs_only_the_minimum(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"metrics": {"jga": 0.5}, "split": "test", "protocol": "paper"}))
     (run,) = find_runs([tmp_path])
     assert run.get("metrics") == {"jga": 0.5} and run.get("seed") is None and run.curves is None
+
+
+def test_paths_below_the_working_directory_are_relative(tmp_path, monkeypatch):
+    record = {"metrics": {"accuracy": 0.5}, "split": "test", "protocol": "clean", "data": f"{tmp_path}/tokens/T_data"}
+    record["train_command"] = f"fairseq-train --data {tmp_path}/tokens/T_data --save-dir {tmp_path.parent}/elsewhere"
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    read = read_record(tmp_path / "metrics.json")
+    assert read["data"] == "tokens/T_data"
+    assert read["train_command"] == f"fairseq-train --data tokens/T_data --save-dir {tmp_path.parent}/elsewhere"

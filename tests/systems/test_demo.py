@@ -1,0 +1,97 @@
+"""The demo, and the commands of the README on what it leaves behind, with few clips and few updates."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emofair.testing.commands import BIN, run
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "examples" / "robertaemo" / "demo.sh"
+
+pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+
+
+def path_with_environment() -> str:
+    return f"{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> tuple[Path, str]:
+    """A folder laid out as the checkout is after the demo, and what the demo printed."""
+    home = tmp_path_factory.mktemp("demo")
+    options = {"CLIPS": "150", "SCALE": "2", "PATH": path_with_environment()}
+    printed = run("bash", DEMO, home / "demo_out", **options).stdout
+    shutil.copytree(home / "demo_out" / "tokens" / "T_data", home / "T_data" / "example")
+    return home, printed
+
+
+def test_demo_leaves_a_validated_model_and_a_page(demo):
+    home, printed = demo
+    out = home / "demo_out"
+    metrics = json.loads((out / "run" / "test" / "metrics.json").read_text())
+    assert metrics["split"] == "test" and metrics["protocol"] == "clean"
+    assert metrics["n"] == len((out / "corpus" / "test.tsv").read_text().splitlines()) - 1
+    page = (out / "report.md").read_text()
+    pictures = re.findall(r'<img src="([^"]+\.png)"', page)
+    assert len(pictures) >= 2 and all((out / name).stat().st_size > 1000 for name in pictures)
+    assert f"{100 * metrics['metrics']['accuracy']:.1f}" in page
+    assert all(f"[{stage}/8]" in printed for stage in range(1, 9))
+
+
+def test_demo_does_nothing_twice(demo):
+    home, _ = demo
+    again = run("bash", DEMO, home / "demo_out", CLIPS="150", SCALE="2", PATH=path_with_environment()).stdout
+    assert again.count("done before") == 7
+
+
+def test_pretrained_parts_never_saw_the_test_split(demo):
+    out = demo[0] / "demo_out"
+    texts = {s: [r.split("\t")[1] for r in (out / "corpus" / f"{s}.meta.tsv").read_text().splitlines()[1:]] for s in
+             ("train", "valid", "test")}  # fmt: skip
+    for name, kinds in (("text_lm", texts), ("speech_lm", texts)):
+        for split in ("train", "valid"):
+            assert len((out / name / f"{split}.txt").read_text().splitlines()) == len(kinds[split])
+        assert not (out / name / "test.txt").exists()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a Markdown page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_readme_commands_run(demo):
+    home, _ = demo
+    tour = [block for block in blocks(ROOT / "README.md", "bash") if "demo_out" in block or block == "emofair doctor\n"]
+    assert len(tour) >= 3
+    for block in tour:
+        run("bash", "-euo", "pipefail", "-c", block, cwd=home, PATH=path_with_environment())
+    assert (home / "demo_out" / "seed_run" / "checkpoint_best.pt").exists()
+
+
+def test_readme_python_runs(demo):
+    home, _ = demo
+    clip = next((home / "demo_out" / "corpus" / "wav").glob("*.wav"))
+    shutil.copy(clip, home / "clip.wav")
+    (code,) = blocks(ROOT / "README.md", "python")
+    printed = run("python", "-c", code, cwd=home).stdout
+    assert re.search(r"(neutral|sad|angry|happy) \{'neutral': 0\.\d+", printed)
+
+
+def test_readme_names_only_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_readme_installs_as_the_makefile_does():
+    """One recipe in two places: the versions must not drift apart."""
+    readme, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
+    for pin in ("torch==2.13.0", "hydra-core==1.3.2", "omegaconf==2.3.0", "fairseq-fixed==0.12.3.1"):
+        assert pin in readme and pin in makefile
