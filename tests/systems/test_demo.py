@@ -61,6 +61,18 @@ def test_pretrained_parts_never_saw_the_test_split(demo):
         assert not (out / name / "test.txt").exists()
 
 
+def test_snakefile_trains_scores_and_reports_and_does_nothing_twice(demo):
+    home, _ = demo
+    flags = (ROOT / "examples" / "robertaemo" / "iemocap.flags").read_text().replace("--max-epoch 10", "--max-update 2")
+    command = ["snakemake", "-s", DEMO.with_name("Snakefile"), "-c2", "--config", "systems=[speech,text]", "seeds=[1]"]
+    command += ["out=results", f"train={flags}"]
+    run(*command, cwd=home, PATH=path_with_environment())
+    table = (home / "results" / "RESULTS.md").read_text()
+    assert "robertaEMO, speech" in table and "robertaEMO, text" in table
+    again = run(*command, cwd=home, PATH=path_with_environment()).stdout
+    assert "Nothing to be done" in again
+
+
 def blocks(page: Path, language: str) -> list[str]:
     """Code blocks of a Markdown page."""
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
