@@ -1,0 +1,98 @@
+"""Number formats on a CPU: what each flag computes in, and that it trains."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from emofair.checkpoints import safe
+from emofair.compat import PACKAGE
+from emofair.testing.commands import logged, run, seed_arguments, train_here
+
+
+@pytest.fixture(scope="module")
+def trained(token_corpora, ssl_dir, tmp_path_factory):
+    """A short epoch with cross-attention under given flags: folder, log, number formats of the linear layers."""
+    runs = {}
+
+    def train(*flags):
+        if flags not in runs:
+            folder, seen = tmp_path_factory.mktemp("precision"), set()
+
+            def look(module, inputs, output):
+                if isinstance(module, nn.Linear):
+                    seen.add(output.dtype)
+
+            hook = nn.modules.module.register_module_forward_hook(look)
+            try:
+                arguments = seed_arguments(token_corpora("iemocap"), ssl_dir, folder)
+                runs[flags] = folder, train_here([*arguments, "--stack-up", "--max-epoch", "1", *flags]), seen
+            finally:
+                hook.remove()
+        return runs[flags]
+
+    return train
+
+
+def losses(output):
+    return [float(row[f"{kind}_loss"]) for kind in ("train", "valid") for row in logged(output, kind)]
+
+
+def formats_of_weights(folder):
+    model = safe.load(folder / "checkpoint_last.pt")["model"]
+    return {value.dtype for value in model.values() if value.is_floating_point()}
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_weights_and_results_in_float32(trained):
+    (plain_folder, plain, plain_formats), (folder, output, formats) = trained(), trained("--autocast-bf16")
+    assert plain_formats == {torch.float32}
+    assert formats == {torch.bfloat16}
+    assert formats_of_weights(folder) == formats_of_weights(plain_folder) == {torch.float32}
+    assert losses(output) != losses(plain)
+    assert losses(output) == pytest.approx(losses(plain), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("flags", "format"),
+    [
+        (("--bf16",), torch.bfloat16),
+        (("--memory-efficient-fp16", "--fp16-init-scale", "4"), torch.float16),
+        (("--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", "4"), torch.float16),
+    ],
+)
+def test_short_weights_train_on_a_cpu(flags, format, trained):
+    _, plain, _ = trained()
+    _, output, formats = trained(*flags)
+    assert formats == {format}
+    assert all(math.isfinite(loss) for loss in losses(output))
+    assert losses(output) == pytest.approx(losses(plain), rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def plain_fairseq(token_corpora, ssl_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    arguments = ["--user-dir", PACKAGE, *seed_arguments(token_corpora("iemocap"), ssl_dir, folder), "--max-epoch", "1"]
+    return folder, lambda *more: run("fairseq-train", *arguments, *more, cwd=folder, check=False)
+
+
+def test_bf16_in_plain_fairseq_train_is_no_longer_taken_for_a_tpu(plain_fairseq):
+    folder, train = plain_fairseq
+    done = train("--bf16")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert math.isfinite(losses(done.stdout)[0])
+    assert "'bf16': True" in done.stdout and "'tpu': True" not in done.stdout
+    assert (folder / "checkpoint_best.pt").exists()
+
+
+def test_fp16_in_plain_fairseq_train_says_what_to_do_on_a_cpu(plain_fairseq):
+    _, train = plain_fairseq
+    done = train("--fp16")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    last = done.stdout.strip().splitlines()[-1]
+    assert last == (
+        "emofair: error: --fp16 needs a GPU. On a CPU use --autocast-bf16 (fast), --bf16, or no flag (fp32)."
+    )
