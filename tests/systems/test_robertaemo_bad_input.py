@@ -176,10 +176,6 @@ def test_overlap_of_splits(refused, corpus, original, tmp_path):
     train_here(arguments(corpus, original[1], tmp_path / "save", *corpus.flags, *paper))
 
 
-def test_selection_on_the_test_set(refused):
-    assert re.search(r"--valid-subset test would select.*--protocol paper", refused("--valid-subset", "test"))
-
-
 # --- folders
 
 
