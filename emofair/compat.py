@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import textwrap
 import types
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def apply() -> None:
     _applied = True
     show_in_one_line()
     safe.register()
+    _hide_known_warnings()
     _restore_numpy_compat()
     _import_user_dir_once()
     _wrap_argument_parsing()
@@ -51,8 +53,6 @@ def apply() -> None:
 
 def _import_fairseq() -> None:
     """Import fairseq and leave the program's logging as it was: fairseq sets up the root logger on the way."""
-    # It reports the absence of a package that nothing here uses.
-    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
@@ -62,6 +62,21 @@ def _import_fairseq() -> None:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def _hide_known_warnings() -> None:
+    """Warnings about fairseq's own use of hydra and torch that come at every start and that no user can act upon."""
+    known = (
+        r"hydra\.experimental\.",
+        r"\s*The version_base parameter is not specified",
+        r"In 'config': Usage of deprecated keyword in package header",
+        r"\s*'\w+' is validated against ConfigStore schema with the same name",
+        r"\s*The strict flag in the compose API is deprecated",
+        r"'pin_memory' argument is set as true but no accelerator is found",
+        r"`torch\.cuda\.amp\.\w+\(.*\)` is deprecated",
+    )
+    for message in known:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def _restore_numpy_compat() -> None:
@@ -90,17 +105,41 @@ def _wrap_argument_parsing() -> None:
 
     @functools.wraps(original)
     def parse_args_and_arch(*args, **kwargs):
-        parsed = original(*args, **kwargs)
+        try:
+            parsed = original(*args, **kwargs)
+        except RuntimeError as error:
+            if error.args:
+                raise
+            raise EmofairError("no model is chosen", remedy="Add --arch, for example --arch robertaEMO") from None
         options_seen = parsed[0] if isinstance(parsed, tuple) else parsed
         asked_for_tpu = any(a == "--tpu" for a in sys.argv)
         if getattr(options_seen, "bf16", False) and getattr(options_seen, "tpu", False) and not asked_for_tpu:
             options_seen.tpu = False
         # The second, partial reading by fairseq-validate holds what was typed, without defaults.
         if not kwargs.get("suppress_defaults"):
+            _check_criterion(options_seen)
             _connect_cpu_ranks(options_seen)
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
+
+
+def _check_criterion(options_seen: argparse.Namespace) -> None:
+    """Refuse fairseq's default criterion, cross_entropy, and its like for our tasks: they read other batches."""
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.tasks import TASK_REGISTRY
+
+    from emofair.criterions.base import EmofairCriterion
+    from emofair.tasks.base import EmofairTask
+
+    if not hasattr(options_seen, "arch") or not issubclass(TASK_REGISTRY[options_seen.task], EmofairTask):
+        return
+    ours = [name for name, found in CRITERION_REGISTRY.items() if issubclass(found, EmofairCriterion)]
+    if options_seen.criterion not in ours:
+        raise EmofairError(
+            f"--criterion {options_seen.criterion} does not fit --task {options_seen.task}",
+            remedy=f"Choose one of {', '.join(ours)}",
+        )
 
 
 def _on_cpu(common: object) -> bool:
@@ -199,6 +238,20 @@ def _wrap_checkpoint_loading() -> None:
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    original_ensemble = checkpoint_utils.load_model_ensemble_and_task
+
+    @functools.wraps(original_ensemble)
+    def load_model_ensemble_and_task(filenames, *args, **kwargs):
+        if None in filenames:
+            raise EmofairError("no checkpoint is given", remedy="Add --path FILE")
+        try:
+            return original_ensemble(filenames, *args, **kwargs)
+        except OSError as error:
+            if not str(error).startswith("Model file not found"):
+                raise
+            raise EmofairError("no such checkpoint", file=str(error).partition(": ")[2]) from None
+
+    checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
 
 
 def _wrap_weight_loading() -> None:

@@ -6,6 +6,7 @@ Exit code 0 when everything that training needs is in order, 1 otherwise. Missin
 from __future__ import annotations
 
 import argparse
+import glob
 import importlib
 import importlib.metadata
 import importlib.util
@@ -71,9 +72,9 @@ def version_of(*names: str) -> str | None:
 
 def python() -> Finding:
     """fairseq-fixed is tested on 3.11; official fairseq 0.12.2 ends at 3.10."""
-    version = platform.python_version()
+    version, remedy = platform.python_version(), "python3.11 -m venv .venv, then install in the README's order"
     if sys.version_info[:2] != (3, 11):
-        return Finding("python", NOTE, f"{version}: emofair is tested on 3.11")
+        return Finding("python", NOTE, f"{version}: emofair is tested on 3.11", remedy)
     return Finding("python", OK, version)
 
 
@@ -139,7 +140,9 @@ def fairseq() -> Finding:
     if error:
         return Finding("fairseq", BROKEN, f"cannot be imported: {error}", INSTALL_FAIRSEQ)
     name = f"fairseq-fixed {fork}" if fork else f"fairseq {official or 'from source'}"
-    if importlib.util.find_spec("fairseq.data.data_utils_fast") is None:
+    # Looked for on disk: asking Python for the module would import all of fairseq once more.
+    folders = importlib.util.find_spec("fairseq").submodule_search_locations or []
+    if not any(glob.glob(os.path.join(folder, "data", "data_utils_fast*")) for folder in folders):
         detail = f"{name} without its compiled parts: emofair's tasks work, stock tasks such as masked_lm do not"
         return Finding("fairseq", NOTE, detail, f"{INSTALL_FAIRSEQ} --force-reinstall")
     return Finding("fairseq", OK, name)

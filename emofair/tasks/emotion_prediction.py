@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Optional
 
+from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import register_task
 
 from emofair.data import t_data
@@ -12,6 +13,7 @@ from emofair.data.labels import TargetMode, resolve_target_mode
 from emofair.data.token_cache import TokenCache
 from emofair.data.token_dataset import SpeechTextTokenDataset
 from emofair.errors import EmofairError
+from emofair.models.robertaemo import ARCHITECTURES, RobertaEMOModel
 from emofair.tasks.base import EmofairTask, EmofairTaskConfig
 
 logger = logging.getLogger(__name__)
@@ -103,6 +105,11 @@ class EmotionPredictionTask(EmofairTask):
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model with an output layer for this target, and learn from it what the data must look like."""
+        if not issubclass(ARCH_MODEL_REGISTRY[cfg._name], RobertaEMOModel):
+            raise EmofairError(
+                f"--arch {cfg._name} does not fit --task {self.cfg._name}",
+                remedy=f"Choose one of {', '.join(ARCHITECTURES)}",
+            )
         model = super().build_model(cfg, from_checkpoint)
         model.register_classification_head(model.cfg.classification_head_name, self.mode.num_outputs)
         self.modalities = model.modalities
