@@ -25,8 +25,8 @@ $(VENV)/.emofair-ready: setup.py | $(BIN)/python
 	@$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) "$(TORCH)"
 	@$(BIN)/python -c "from importlib.metadata import version as v; print('torch==' + v('torch'))" > $(KEEP)
 	@echo "[set-up 2/4] what fairseq needs"
-	@$(PIP) -c $(KEEP) numpy cython "setuptools>=64" wheel ninja packaging cffi regex sacrebleu bitarray tqdm scikit-learn \
-		"hydra-core==1.3.2" "omegaconf==2.3.0"
+	@$(BIN)/python -c "import fairseq" 2>/dev/null || $(PIP) -c $(KEEP) numpy cython "setuptools>=64" wheel ninja packaging \
+		cffi regex sacrebleu bitarray tqdm scikit-learn "hydra-core==1.3.2" "omegaconf==2.3.0"
 	@echo "[set-up 3/4] fairseq (compiled once, about 3 minutes on 2 cores; pip keeps the result)"
 	@$(BIN)/python -c "import fairseq" 2>/dev/null || \
 		PATH="$(abspath $(BIN)):$$PATH" env -u CUDA_HOME $(PIP) --no-build-isolation --no-deps "$(FAIRSEQ)"

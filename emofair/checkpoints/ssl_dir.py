@@ -40,13 +40,13 @@ def locate(
     *,
     ssl_dir: str | PathLike[str] | None = None,
     path: str | PathLike[str] | None = None,
-    prefer: str | None = None,
+    only: str | None = None,
 ) -> Path:
     """The folder or file of a pretrained model: ``vq_wav2vec``, ``speech_bert`` or ``text_roberta``.
 
     An explicit ``path`` must exist. Else the model is looked for in ``ssl_dir``, or in ``$EMOFAIR_SSL_DIR``, or in
-    ``./pretrained_ssl``, the first of these that is set; places whose name holds ``prefer`` (such as ``base``) come
-    first. Raises `EmofairError` with everything that was looked for and where to get it; nothing is downloaded.
+    ``./pretrained_ssl``, the first of these that is set; with ``only`` (such as ``base``) just in places whose name
+    holds it. Raises `EmofairError` with everything that was looked for and where to get it; nothing is downloaded.
     """
     title, option, places, source = _KINDS[kind]
     if path is not None:
@@ -55,7 +55,7 @@ def locate(
             return path
         raise EmofairError(f"{title} not found: nothing has this name", file=path)
     root = Path(ssl_dir or os.environ.get(VARIABLE) or DEFAULT).expanduser()
-    places = sorted(places, key=lambda place: prefer is not None and prefer not in place)
+    places = [place for place in places if only is None or only in place]
     for place in places:
         if _holds_model(root / place):
             return root / place

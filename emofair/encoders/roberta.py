@@ -96,16 +96,23 @@ class RobertaTokenEncoder(nn.Module):
             self.sentence_encoder.apply(init_bert_params)
 
     @classmethod
+    def unfilled(cls, spec: RobertaSpec, *, checkpoint_activations: bool = False) -> RobertaTokenEncoder:
+        """An fp32 encoder whose weights are memory as it was found, for `load_state_dict` to fill.
+
+        A random initialisation that is overwritten at once costs seconds at the published sizes.
+        """
+        if spec.positions == "sinusoidal":  # its table is computed, not stored, so it cannot start as a shape
+            return cls(spec, checkpoint_activations=checkpoint_activations)
+        with torch.device("meta"):
+            encoder = cls(spec, checkpoint_activations=checkpoint_activations)
+        return encoder.to_empty(device="cpu")
+
+    @classmethod
     def from_state(
         cls, spec: RobertaSpec, state: Mapping[str, Tensor], *, checkpoint_activations: bool = False
     ) -> RobertaTokenEncoder:
-        """An fp32 encoder with a copy of the weights in ``state``; no time is spent on a random initialisation."""
-        if spec.positions == "sinusoidal":  # its table is computed, not stored, so it cannot start as a shape
-            encoder = cls(spec, checkpoint_activations=checkpoint_activations)
-        else:
-            with torch.device("meta"):
-                encoder = cls(spec, checkpoint_activations=checkpoint_activations)
-            encoder.to_empty(device="cpu")
+        """An fp32 encoder with a copy of the weights in ``state``."""
+        encoder = cls.unfilled(spec, checkpoint_activations=checkpoint_activations)
         encoder.load_state_dict(state)
         return encoder
 

@@ -7,6 +7,7 @@ Improve Multimodal Speech Emotion Recognition", Interspeech 2020, arXiv 2008.066
 import logging
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Optional
 
 import torch
@@ -105,7 +106,7 @@ class RobertaEMOConfig(FairseqDataclass):
 
 ARCHITECTURES: dict[str, dict[str, object]] = {
     "robertaEMO": {},
-    "robertEMO_large": {},
+    "robertEMO_large": {"text_size": "large"},
     "robertaEMO_base": {"text_size": "base"},
     "robertaEMO_mulT": {"stack_up": True},
     "robertaEMO_tiny": {"ssl_random": "tiny"},
@@ -134,8 +135,8 @@ RANDOM_SIZES: dict[str, dict[str, dict[str, int]]] = {
 MAX_POSITIONS = {"text": 512, "speech": 2048}
 CHECKPOINT_KINDS = {"text": "text_roberta", "speech": "speech_bert"}
 
-# Between reading an encoder's shape and copying its weights: RoBERTa-large is not read from disk twice.
-_opened: dict[str, LoadedRoberta] = {}
+# By path, between reading an encoder's shape and copying its weights: RoBERTa-large is not read from disk twice.
+_opened: dict[Path, LoadedRoberta] = {}
 
 
 def resolve_architecture(cfg: DictConfig) -> DictConfig:
@@ -146,7 +147,8 @@ def resolve_architecture(cfg: DictConfig) -> DictConfig:
     name = getattr(cfg, "_name", None) or "robertaEMO"
     with open_dict(cfg):
         for key, value in {**DEFAULTS, **ARCHITECTURES.get(name, {})}.items():
-            if key != "text_size" and getattr(cfg, key, None) in (None, False):
+            current = getattr(cfg, key, None)
+            if key != "text_size" and (current is None or current is False):  # 0 is the user's
                 cfg[key] = value
     return cfg
 
@@ -203,7 +205,9 @@ class RobertaEMOModel(BaseFairseqModel):
             ).apply(init_bert_params)
         self.encoders_frozen = bool(cfg.frozen_ssl)
         for name in self.modalities:
-            encoder = RobertaTokenEncoder(specs[name], checkpoint_activations=cfg.checkpoint_activations)
+            # Pretrained weights or a checkpoint's follow, except where random ones are asked for.
+            build = RobertaTokenEncoder.unfilled if cfg.ssl_random is None else RobertaTokenEncoder
+            encoder = build(specs[name], checkpoint_activations=cfg.checkpoint_activations)
             encoder.requires_grad_(not self.encoders_frozen)
             self.add_module(f"{name}_encoder", encoder)
         self.fused_dim = sum(specs[name].embed_dim for name in self.modalities)
@@ -235,11 +239,12 @@ class RobertaEMOModel(BaseFairseqModel):
         fairseq-validate overrides configuration keys by name at any depth.
         """
         resolve_architecture(cfg)
+        missing = [name for name in modalities(cfg) if cfg.get(f"{name}_ssl_json") is None]
+        if missing:
+            _opened.clear()  # what a job that failed left behind
         with open_dict(cfg):
-            for name in modalities(cfg):
-                key = f"{name}_ssl_json"
-                if cfg.get(key) is None:
-                    cfg[key] = cls._spec(cfg, name).to_json()
+            for name in missing:
+                cfg[f"{name}_ssl_json"] = cls._spec(cfg, name).to_json()
         return cfg
 
     @classmethod
@@ -251,19 +256,17 @@ class RobertaEMOModel(BaseFairseqModel):
                     remedy=f"Choose one of {', '.join(RANDOM_SIZES)}",
                 )
             return RobertaSpec(**RANDOM_SIZES[cfg.ssl_random][name], max_positions=MAX_POSITIONS[name])
-        _opened[name] = cls._pretrained(cfg, name)
-        return _opened[name].spec
+        path = cls._pretrained_path(cfg, name)
+        _opened[path] = load_roberta(path)
+        return _opened[path].spec
 
     @classmethod
-    def _pretrained(cls, cfg: DictConfig, name: str) -> LoadedRoberta:
-        """Read the pretrained model of one branch from disk."""
+    def _pretrained_path(cls, cfg: DictConfig, name: str) -> Path:
+        """Where the pretrained model of one branch lies."""
         root = compat.original_path(cfg.ssl_dir or os.environ.get(ssl_dir.VARIABLE) or ssl_dir.DEFAULT)
         path = cfg.text_roberta_path if name == "text" else cfg.speech_bert_path
         size = ARCHITECTURES.get(cfg._name, {}).get("text_size") if name == "text" else None
-        found = ssl_dir.locate(
-            CHECKPOINT_KINDS[name], ssl_dir=root, path=path and compat.original_path(path), prefer=size
-        )
-        return load_roberta(found)
+        return ssl_dir.locate(CHECKPOINT_KINDS[name], ssl_dir=root, path=path and compat.original_path(path), only=size)
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task=None) -> "RobertaEMOModel":
@@ -278,7 +281,8 @@ class RobertaEMOModel(BaseFairseqModel):
             logger.info("encoders of size %r start from random weights", self.cfg.ssl_random)
             return
         for name in self.modalities:
-            loaded = _opened.pop(name, None) or self._pretrained(self.cfg, name)
+            path = self._pretrained_path(self.cfg, name)
+            loaded = _opened.pop(path, None) or load_roberta(path)
             self.encoder(name).load_state_dict(loaded.state)
             logger.info("%s encoder: %s, %s", name, loaded.path, "frozen" if self.encoders_frozen else "fine-tuned")
 

@@ -40,13 +40,15 @@ def test_the_tiny_models_are_found(ssl_dir):
         assert locate(kind, ssl_dir=ssl_dir) == ssl_dir / place
 
 
-def test_the_larger_text_model_comes_first_unless_another_is_preferred(tmp_path):
+def test_the_larger_text_model_comes_first_and_a_named_size_is_binding(tmp_path):
     root = fill(tmp_path / "both", "roberta.large", "roberta.base")
     assert locate("text_roberta", ssl_dir=root).name == "roberta.large"
-    assert locate("text_roberta", ssl_dir=root, prefer="base").name == "roberta.base"
-    only = fill(tmp_path / "only", "roberta.base")
-    assert locate("text_roberta", ssl_dir=only).name == "roberta.base"
-    assert locate("text_roberta", ssl_dir=only, prefer="large").name == "roberta.base"
+    assert locate("text_roberta", ssl_dir=root, only="base").name == "roberta.base"
+    base = fill(tmp_path / "only", "roberta.base")
+    assert locate("text_roberta", ssl_dir=base).name == "roberta.base"
+    with pytest.raises(EmofairError, match=r"roberta\.large") as error:
+        locate("text_roberta", ssl_dir=base, only="large")
+    assert "roberta.base" not in str(error.value).split("Get it")[0]
 
 
 def test_an_empty_folder_is_not_a_model(tmp_path):

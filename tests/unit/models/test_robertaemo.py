@@ -276,7 +276,7 @@ def test_architectures(ssl_dir, tmp_path):
         assert model.stack_up == (name == "robertaEMO_mulT")
         assert (model.cfg.encoder_attention_heads, model.cfg.encoder_layers_cross) == (16, 1)
         folder = "roberta.base" if name == "robertaEMO_base" else "roberta.large"
-        assert RobertaEMOModel._pretrained(model.cfg, "text").path.parent == tmp_path / folder
+        assert RobertaEMOModel._pretrained_path(model.cfg, "text") == tmp_path / folder
     tiny = RobertaEMOModel.build_model(config(tmp_path / "absent", _name="robertaEMO_tiny", all_in=True))
     tiny.load_pretrained()
     assert (tiny.text_encoder.max_positions, tiny.speech_encoder.max_positions) == (512, 2048)
