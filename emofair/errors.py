@@ -22,10 +22,12 @@ class EmofairError(ValueError):
         row: int | None = None,
         remedy: str | None = None,
     ) -> None:
-        if what.startswith("Caught ") and "DataLoader worker" in what:
-            # torch re-raises a worker's error with its whole traceback as the message; the last line is ours.
-            what = what.strip().splitlines()[-1].split("Error: ", 1)[-1]
         self.what, self.file, self.row, self.remedy = what, file, row, remedy
+        if what.startswith("Caught ") and "DataLoader worker" in what:
+            # torch re-raises a worker's error with its whole traceback as the message; it ends with our line.
+            self.what = what.strip().splitlines()[-1].partition(": ")[2]
+            super().__init__(self.what)
+            return
         place = "" if file is None else f"{os.fspath(file)}{'' if row is None else f':{row}'}: "
         line = f"{place}{what.rstrip('.')}"
         if remedy:
