@@ -15,7 +15,9 @@ def ssl_dir(tmp_path_factory) -> Path:
     """A pretrained_ssl folder of tiny random models."""
     from emofair.testing import tiny_ssl_dir
 
-    return tiny_ssl_dir(tmp_path_factory.mktemp("ssl"))
+    folder = tiny_ssl_dir(tmp_path_factory.mktemp("ssl"))
+    (folder / "roberta.base").symlink_to("roberta.large")
+    return folder
 
 
 @pytest.fixture(scope="session")

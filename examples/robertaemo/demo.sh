@@ -42,7 +42,7 @@ stage() {
 train() {
     local log=$LOGS/$1.log
     shift
-    fairseq-train --user-dir emofair "$@" --seed "$SEED" --log-format simple --required-batch-size-multiple 1 2>&1 |
+    fairseq-train --user-dir emofair "$@" --seed "$SEED" --num-workers 0 --log-format simple --required-batch-size-multiple 1 2>&1 |
         tee "$log" | grep --line-buffered -E "train_inner|valid \|" |
         sed -u -E 's/^.*(train_inner|valid) \|/      \1/; s/ (wps|ups|wpb|bsz|clip|train_wall|gb_free|wall|gnorm) [^|]*\|?//g' |
         cut -c1-150
