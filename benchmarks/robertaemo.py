@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from emofair.inference.provenance import source_commit
+
 HERE = Path(__file__).resolve().parent
 BATCH = 8
 CAPS = {"text": 512, "audio": 2048}
@@ -327,7 +329,7 @@ def main() -> None:
     only = args.only.split(",")
     parts = [
         "# Speed of robertaEMO",
-        f"Written by `python benchmarks/robertaemo.py` at commit {common.commit()} on {common.machine(args.device)}.",
+        f"Written by `python benchmarks/robertaemo.py` at commit {source_commit()} on {common.machine(args.device)}.",
     ]
     if "start" in only:
         rows = bench_start()

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from emofair.checkpoints import safe
 from emofair.checkpoints.fairseq_form import model_arguments, model_state, task_arguments
-from emofair.encoders.roberta import PAD, RobertaSpec, RobertaTokenEncoder
+from emofair.encoders.roberta import RobertaSpec, RobertaTokenEncoder
 from emofair.errors import EmofairError
+from emofair.special_tokens import PAD
 
 FILES = ("model.pt", "bert_kmeans.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 

@@ -13,11 +13,9 @@ from emofair.data.labels import TargetMode
 from emofair.data.t_data import ItemTable
 from emofair.data.token_cache import TokenCache
 from emofair.errors import EmofairError
+from emofair.special_tokens import EOS, PAD
 
 logger = logging.getLogger(__name__)
-
-PAD = 1  # the padding id of every RoBERTa vocabulary in fairseq
-END = 2  # its end-of-sentence id
 
 
 def collate_tokens(sequences: list[np.ndarray], max_tokens: int) -> np.ndarray:
@@ -30,7 +28,7 @@ def collate_tokens(sequences: list[np.ndarray], max_tokens: int) -> np.ndarray:
     for row, sequence in zip(out, sequences, strict=True):  # one slice per item beats a boolean mask over the batch
         row[: len(sequence)] = sequence[:width]
         if len(sequence) > width:
-            row[-1] = END
+            row[-1] = EOS
     return out
 
 

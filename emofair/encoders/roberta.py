@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emofair.errors import EmofairError
+from emofair.special_tokens import PAD
 
-PAD = 1
 POSITIONS = ("learned", "sinusoidal", "none")
 
 

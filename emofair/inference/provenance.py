@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 # Names under which a package may be installed.
 DISTRIBUTIONS = {"fairseq": ("fairseq-fixed", "fairseq"), "torch": ("torch",), "numpy": ("numpy",)}
-FOLD = re.compile(r"fold[-_]?(\w+)", re.IGNORECASE)
+FOLD = re.compile(r"fold[-_]?(\d+)", re.IGNORECASE)
 
 
 def versions() -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -22,7 +23,13 @@ SECTIONS = (
     "checkpoint",
 )
 DISTRIBUTED = ("distributed_world_size", "ddp_backend", "find_unused_parameters")
-CHOSEN = {"task": "task", "arch": "model", "criterion": "criterion", "optimizer": "optimizer"}
+CHOSEN = {
+    "task": "task",
+    "arch": "model",
+    "criterion": "criterion",
+    "optimizer": "optimizer",
+    "lr-scheduler": "lr_scheduler",
+}
 # Written into the configuration by the training itself.
 DERIVED = ("text_ssl_json", "speech_ssl_json", "user_dir", "no_progress_bar")
 # Where a run reads and writes and how it talks; none of it changes what is learned on the same data.
@@ -65,12 +72,13 @@ def changed_options(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
 def training_command(cfg: Mapping[str, Any]) -> str | None:
     """A fairseq-train command line that gives this configuration again; None as for `changed_options`.
 
-    Paths, which tasks make absolute, are relative again where they lie under the working directory.
+    None also for a model that fairseq-train did not train: a converted one has no optimizer. Paths, which tasks make
+    absolute, are relative again where they lie under the working directory.
     """
-    changed = changed_options(cfg)
-    if changed is None:
+    changed, choices = changed_options(cfg), _choices(cfg)
+    if changed is None or None in choices.values():
         return None
-    words = ["fairseq-train", "--user-dir", "emofair", *_choices(cfg)]
+    words = ["fairseq-train", "--user-dir", "emofair", *itertools.chain(*choices.items())]
     for name, value in sorted(changed.items()):
         words.append("--" + name.replace("_", "-"))
         if not isinstance(value, bool):
@@ -88,16 +96,13 @@ def settings(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     kept = {name: _plain(value) for name, value in changed.items() if name not in NOT_SETTINGS}
     return {
-        name: re.sub(r"(?i)\bfold[-_]?\w+", "fold*", value) if isinstance(value, str) else value
+        name: re.sub(r"(?i)\bfold[-_]?\d+", "fold*", value) if isinstance(value, str) else value
         for name, value in sorted(kept.items())
     }
 
 
-def _choices(cfg: Mapping[str, Any]) -> list[str]:
-    words = []
-    for flag, section in {**CHOSEN, "lr-scheduler": "lr_scheduler"}.items():
-        words += [f"--{flag}", str((cfg.get(section) or {}).get("_name"))]
-    return words
+def _choices(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"--{flag}": (cfg.get(section) or {}).get("_name") for flag, section in CHOSEN.items()}
 
 
 def _dataclass(cfg: Mapping[str, Any], section: str) -> Any:

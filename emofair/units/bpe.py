@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from emofair.errors import EmofairError
-from emofair.units import BOS, EOS, UNKNOWN
+from emofair.special_tokens import BOS, EOS, UNKNOWN
 
 ENCODER_JSON, VOCAB_BPE = "encoder.json", "vocab.bpe"
 SENTENCEPIECE = "sentencepiece.bpe.model"

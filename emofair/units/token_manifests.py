@@ -15,7 +15,7 @@ from pathlib import Path
 from emofair.data.labels import MODES
 from emofair.data.t_data_files import Row, item_id, write_split
 from emofair.errors import EmofairError
-from emofair.units import UNKNOWN
+from emofair.special_tokens import UNKNOWN
 from emofair.units.token_jobs import Item, Problem
 from emofair.units.token_store import SPEECH, TEXT, TokenStore
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ import numpy as np
 
 from emofair.data.token_files import KINDS, parse_tokens
 from emofair.errors import EmofairError
-from emofair.units import BOS, EOS
+from emofair.inference.provenance import file_sha256
+from emofair.special_tokens import BOS, EOS
 
 SPEECH, TEXT = KINDS
 
@@ -89,5 +89,4 @@ class TokenStore:
 
 def fingerprint(path: str | Path) -> str:
     """SHA-256 of a file, shortened to 16 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sha256(path)[:16]

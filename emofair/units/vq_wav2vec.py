@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emofair.device import find_device
 from emofair.errors import EmofairError
-from emofair.units import BOS, EOS, UNKNOWN
+from emofair.special_tokens import BOS, EOS, UNKNOWN
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +40,11 @@ class SpeechTokenizer:
         from emofair.checkpoints.roberta import load_dictionary
         from emofair.checkpoints.vq_wav2vec import load_vq_wav2vec
 
+        self.device = find_device(device)
         self.dictionary = None
         if dict_path is not None:
             dict_path = Path(dict_path)
             self.dictionary = load_dictionary(dict_path / "dict.txt" if dict_path.is_dir() else dict_path)
-        self.device = _device(device)
         self.model = load_vq_wav2vec(vq_checkpoint).to(self.device).eval()
         self.hop, self.receptive_field = _geometry(self.model.layers)
         self.frames = 0
@@ -88,17 +89,6 @@ class SpeechTokenizer:
         self.frames += len(ids)
         self.unknown += int((ids == UNKNOWN).sum())
         return np.concatenate([[BOS], ids, [EOS]]).astype(np.int64)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise EmofairError("this machine has no usable GPU", remedy="Use --device cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise EmofairError(f"unknown device {name!r}", remedy="Use cpu, cuda or cuda:N") from None
 
 
 def _geometry(layers: list[tuple[int, int, int]]) -> tuple[int, int]:

@@ -37,7 +37,10 @@ def test_hashes(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "fold"),
-    [("data/fold3/T_data", "3"), ("Fold_2", "2"), ("a/fold-x", "x"), ("data/3", None), ("scaffold3/x", None)],
+    [
+        *(("data/fold3/T_data", "3"), ("Fold_2", "2"), ("a/fold-10", "10"), ("fold1/fold2", "2")),
+        *(("data/3", None), ("scaffold3/x", None), ("/data/folder/T_data", None), ("folds/all", None)),
+    ],
 )
 def test_fold_of_a_path(path, fold):
     assert provenance.fold_of(path) == fold

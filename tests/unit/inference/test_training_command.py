@@ -69,6 +69,8 @@ def test_pretrained_models_of_each_fold_are_one_setting():
         ours.settings(configuration([*MINIMUM, "--optimizer", "adam", "--ssl-dir", f"/ssl/fold{k}"])) for k in (1, 2)
     ]
     assert folds[0] == folds[1] and folds[0]["ssl_dir"] == "/ssl/fold*"
+    other = ours.settings(configuration([*MINIMUM, "--optimizer", "adam", "--ssl-dir", "/folder/fold_2_all"]))
+    assert other["ssl_dir"] == "/folder/fold*_all"
 
 
 def test_paths_under_the_working_directory_are_relative(tmp_path, monkeypatch):
@@ -82,3 +84,10 @@ def test_parts_that_are_not_registered_have_no_command():
     stored = configuration([*MINIMUM, "--optimizer", "adam"])
     stored["model"]["_name"] = "somebody_elses"
     assert ours.training_command(stored) is ours.settings(stored) is None
+
+
+def test_a_model_that_fairseq_did_not_train_has_no_command():
+    """Converted from another program: there was no optimizer of fairseq's, and a command without one cannot run."""
+    stored = configuration(MINIMUM)
+    assert stored["optimizer"] is None
+    assert ours.training_command(stored) is None and ours.settings(stored) is not None
