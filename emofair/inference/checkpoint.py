@@ -29,11 +29,10 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     missing, truncated, hostile or foreign file.
     """
     import emofair
-    from emofair.checkpoints import robertaemo, safe
+    from emofair.checkpoints import named_classes, robertaemo, safe
 
     emofair.register()
     from fairseq import checkpoint_utils
-    from fairseq.tasks import TASK_REGISTRY
 
     path = Path(path)
     state = safe.load(path)
@@ -44,9 +43,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
             file=path,
             remedy="Give a checkpoint_best.pt of a training run",
         )
-    name = state["cfg"]["task"].get("_name")
-    if name not in TASK_REGISTRY or not TASK_REGISTRY[name].__module__.startswith("emofair."):
-        raise EmofairError(f"a checkpoint of the task {name!r}, which is not one of emofair's", file=path)
+    named_classes.refuse_foreign(state, path)
     trained_cfg = copy.deepcopy(state["cfg"])
     state["cfg"]["task"].update(task_overrides)
     facts = dict(state.get("task_state") or {})

@@ -13,6 +13,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig, open_dict
 
 from emofair import __version__, compat
+from emofair.checkpoints.named_classes import own_class
 from emofair.criterions.base import reducing_one_step
 from emofair.errors import EmofairError
 
@@ -112,9 +113,7 @@ class EmofairTask(FairseqTask):
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
-        from fairseq.models import ARCH_MODEL_REGISTRY
-
-        architecture = ARCH_MODEL_REGISTRY[cfg._name]
+        architecture = own_class("model", getattr(cfg, "_name", None))
         if hasattr(architecture, "prepare_config"):
             architecture.prepare_config(cfg)
         model = super().build_model(cfg, from_checkpoint)
@@ -166,6 +165,7 @@ class EmofairTask(FairseqTask):
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the criterion, and remember it for `post_validate`."""
+        own_class("criterion", getattr(cfg, "_name", None))
         # Under hydra the paths that it takes from the task were copied before the task resolved them.
         if isinstance(cfg, DictConfig):
             self._resolve_paths_in(cfg)

@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import register_task
 
+from emofair.checkpoints.named_classes import own_class
 from emofair.data import t_data
 from emofair.data.base import EmofairDataset
 from emofair.data.labels import TargetMode, resolve_target_mode
@@ -105,7 +105,7 @@ class EmotionPredictionTask(EmofairTask):
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model with an output layer for this target, and learn from it what the data must look like."""
-        if not issubclass(ARCH_MODEL_REGISTRY[cfg._name], RobertaEMOModel):
+        if not issubclass(own_class("model", getattr(cfg, "_name", None)), RobertaEMOModel):
             raise EmofairError(
                 f"--arch {cfg._name} does not fit --task {self.cfg._name}",
                 remedy=f"Choose one of {', '.join(ARCHITECTURES)}",
