@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emofair.errors import EmofairError
+from emofair.modules.ranges import check_activation
 from emofair.special_tokens import PAD
 
 POSITIONS = ("learned", "sinusoidal", "none")
@@ -57,6 +58,7 @@ class RobertaSpec:
             raise EmofairError(f"{self.heads} attention heads do not divide an embedding width of {self.embed_dim}")
         if self.vocab_size <= PAD:
             raise EmofairError(f"a vocabulary of {self.vocab_size} has no room for the padding id {PAD}")
+        check_activation("activation_fn", self.activation_fn)
         if self.positions not in POSITIONS:
             raise EmofairError(
                 f"positions of an encoder are {self.positions!r}, expected one of {', '.join(POSITIONS)}"

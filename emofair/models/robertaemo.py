@@ -25,6 +25,7 @@ from emofair.errors import EmofairError
 from emofair.modules.cross_attention import BLOCKS, CrossAttentionFusion
 from emofair.modules.heads import ClassificationHead, reconcile_heads
 from emofair.modules.pooling import mean_over_time
+from emofair.modules.ranges import check_activation, check_dropout
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,9 @@ class RobertaEMOModel(BaseFairseqModel):
         super().__init__()
         self.cfg = cfg
         self.modalities = modalities(cfg)
+        for option in ("dropout", "attention_dropout", "pooler_dropout"):
+            check_dropout(f"--{option.replace('_', '-')}", cfg[option])
+        check_activation("--activation-fn", cfg.activation_fn)
         self.stack_up = bool(cfg.stack_up)
         if self.stack_up and len(self.modalities) < 2:
             raise EmofairError(

@@ -70,7 +70,8 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(self, text_dim: int, speech_dim: int, layers: int, heads: int, **options) -> None:
         super().__init__()
-        for option, value in (("--encoder-layers-cross", layers), ("--encoder-attention-heads", heads)):
+        counts = {"layers-cross": layers, "attention-heads": heads, "ffn-embed-dim": options.get("ffn_dim", 1)}
+        for option, value in ((f"--encoder-{name}", number) for name, number in counts.items()):
             if value < 1:
                 raise EmofairError(f"{option} {value} leaves no cross-attention", remedy=f"Give {option} 1 or more")
         for name, width in (("text", text_dim), ("speech", speech_dim)):

@@ -261,6 +261,8 @@ def test_the_spec_survives_json_and_refuses_nonsense():
         RobertaSpec(60, 32, 48, 2, 4, dropout=1.0)
     with pytest.raises(EmofairError, match="learned"):
         RobertaSpec(60, 32, 48, 2, 4, positions="rotary")
+    with pytest.raises(EmofairError, match="activation_fn gelo is not known"):
+        RobertaSpec(60, 32, 48, 2, 4, activation_fn="gelo")
 
 
 def test_the_longest_sequence_fits_and_a_longer_one_is_refused():

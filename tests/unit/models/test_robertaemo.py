@@ -253,6 +253,10 @@ def test_modalities(options, expected):
         ({"all_in": True, "encoder_embed_dim_concat": 1792}, "concat 1792.*text . speech has width 80"),
         ({"t_only": True, "encoder_embed_dim_concat": 80}, "concat 80.*vector of text has width 48"),
         ({"all_in": True, "ssl_random": "huge"}, "--ssl-random huge: unknown size.*tiny, base, large"),
+        ({"t_only": True, "pooler_dropout": 2.0}, "--pooler-dropout 2.0 is no probability.*0 to below 1"),
+        ({"t_only": True, "dropout": -0.1}, "--dropout -0.1 is no probability"),
+        ({"t_only": True, "attention_dropout": float("nan")}, "--attention-dropout nan is no probability"),
+        ({"t_only": True, "activation_fn": "gelo"}, "--activation-fn gelo is not known.*gelu,"),
     ],
 )
 def test_what_cannot_work_is_told(ssl_dir, options, said):

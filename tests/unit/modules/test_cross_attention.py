@@ -116,7 +116,11 @@ def test_heads_must_divide_both_widths(heads, which, width):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"heads": 0}, "--encoder-attention-heads 0"), ({"layers": 0}, "--encoder-layers-cross 0")],
+    [
+        ({"heads": 0}, "--encoder-attention-heads 0"),
+        ({"layers": 0}, "--encoder-layers-cross 0"),
+        ({"block": "full", "ffn_dim": 0}, "--encoder-ffn-embed-dim 0"),
+    ],
 )
 def test_nothing_to_attend_with_is_told(options, said):
     with pytest.raises(EmofairError, match=f"{said} leaves no cross-attention"):
