@@ -1,4 +1,4 @@
-"""Ways to bring the plugin in. Absolute paths, `emofair train` alone and hydra: test_{precision,distributed,hydra}."""
+"""--user-dir by name. By path, under hydra, and `emofair train`: test_precision, test_hydra, test_distributed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def arguments(token_corpora, ssl_dir, tmp_path_factory):
     [
         (("fairseq-train", "--user-dir", "emofair"), "checkout"),
         (("fairseq-train", "--user-dir", "emofair"), "elsewhere"),
-        (("emofair", "train", "--user-dir", "emofair"), "checkout"),
     ],
 )
 def test_plugin_is_found(command, where, arguments, tmp_path):
