@@ -25,6 +25,8 @@ REMEDY_FAIRSEQ = (
     "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1 (after torch; `emofair doctor` tells more)"
 )
 
+logger = logging.getLogger(__name__)
+
 _applied = False
 
 
@@ -148,17 +150,20 @@ def _on_cpu(common: object) -> bool:
     return bool(getattr(common, "cpu", False)) or not torch.cuda.is_available()
 
 
-def check_precision(common: object) -> None:
-    """Say what to do instead of ``--fp16`` on a CPU, where fairseq asks for the current GPU in mid-setup.
+def check_precision(common: object, *, autocast_bf16: bool = False) -> None:
+    """Say what to do instead of number formats that fail or do nothing on this device.
 
-    ``common`` are fairseq's common options.
+    ``common`` are fairseq's common options. On a CPU fairseq asks for the current GPU in the midst of setting up
+    ``--fp16``, and trains under ``--amp`` in float32.
     """
     plain_fp16 = common.fp16 and not common.memory_efficient_fp16 and not common.fp16_no_flatten_grads
-    if plain_fp16 and _on_cpu(common):
+    if (plain_fp16 or common.amp) and _on_cpu(common):
         raise EmofairError(
-            "--fp16 needs a GPU",
+            f"--{'fp16' if plain_fp16 else 'amp'} needs a GPU",
             remedy="On a CPU use --autocast-bf16 (fast), --bf16, or no flag (fp32)",
         )
+    if autocast_bf16 and not _on_cpu(common):
+        logger.warning("--autocast-bf16 does nothing on a GPU; use --bf16 or --amp there")
 
 
 def _connect_cpu_ranks(options_seen: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from emofair.errors import EmofairError
 from emofair.metrics.classification import Figure
 
-NOT_SUMMED = ("nsentences", "ntokens")
+NOT_SUMMED = ("ntokens",)
 LOSS_PRIORITY, FIGURE_PRIORITY = 0, 20
 
 
@@ -74,11 +74,12 @@ def zero_loss(model: nn.Module) -> Tensor:
 class EmofairCriterion(FairseqCriterion):
     """Base of all criterions: figures are exact for any batch size and any number of workers.
 
-    A subclass lists in ``families`` the metrics it counts and emits their sums under `counts_key`. All figures are
-    plain floats, and each may be a ``--best-checkpoint-metric``.
+    A subclass lists in ``families`` the metrics it counts and emits their sums under `counts_key`; those that an object
+    emits are its ``counts_keys``. All figures are plain floats, and each may be a ``--best-checkpoint-metric``.
     """
 
     families: ClassVar[Mapping[str, MetricFamily]] = {}
+    counts_keys: tuple[str, ...] = ()
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
@@ -119,6 +120,10 @@ class EmofairCriterion(FairseqCriterion):
                 for name, figure in cls.families[family].figures(names).items():
                     result[name] = partial(_from_meters, key=f"_{key}", figure=figure)
         return result
+
+    def published(self) -> list[str]:
+        """Names of the loss and the figures that a validation publishes."""
+        return ["loss", *self.figures(self.counts_keys)]
 
     @classmethod
     def report(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> str:

@@ -59,7 +59,7 @@ class EmotionPredictionCriterion(EmofairCriterion):
         self.mode = resolve_target_mode(task.cfg)
         # CMU-MOSI and MOSEI scores are also judged as seven classes; other numbers have no natural classes.
         self.names = regression.SENTIMENT_CLASSES if self.mode.kind == "l1" else self.mode.classes
-        self.counts_key = counts_key("score" if self.mode.is_regression else self.mode.kind, self.names)
+        self.counts_keys = (counts_key("score" if self.mode.is_regression else self.mode.kind, self.names),)
         self.writer = None
         if cfg.save_predictions:
             rank, world_size = distributed.get_global_rank(), distributed.get_global_world_size()
@@ -107,16 +107,24 @@ class EmotionPredictionCriterion(EmofairCriterion):
         distance = F.l1_loss if self.mode.kind == "l1" else F.mse_loss
         return distance(logits.view(-1), target.float(), reduction="none")
 
+    @property
+    def decisions(self) -> int:
+        """Choices per item: one, or one per emotion."""
+        return len(self.mode.classes) if self.mode.kind == "binary" else 1
+
+    @property
+    def unit(self) -> float:
+        """What the loss summed over an item is divided by to be shown."""
+        return 1.0 if self.mode.is_regression else math.log(2) * self.decisions
+
     def _output(self, losses: Tensor, logits: Tensor, target: Tensor, ntokens: int) -> dict[str, Any]:
-        decisions = len(self.mode.classes) if self.mode.kind == "binary" else 1
-        unit = 1.0 if self.mode.is_regression else math.log(2) * decisions
         return {
             # Summed in double, so that the published loss does not depend on how the items were batched.
-            "loss": losses.detach().double().sum() / unit,
+            "loss": losses.detach().double().sum() / self.unit,
             "sample_size": len(target),
             "nsentences": len(target),
             "ntokens": ntokens,
-            self.counts_key: self._counts(logits, target),
+            self.counts_keys[0]: self._counts(logits, target),
         }
 
     def _counts(self, logits: Tensor, target: Tensor) -> Tensor:

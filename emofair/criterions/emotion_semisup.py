@@ -3,7 +3,6 @@
 Training signal annealing is that of UDA (Xie et al. 2019, arXiv 1904.12848, §2.2), linear.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -37,6 +36,8 @@ class EmotionSemisupCriterion(EmotionPredictionCriterion):
     Batches without unlabelled items, and all validation, are supervised only.
     """
 
+    unit = 1.0
+
     def __init__(self, cfg: EmotionSemisupCriterionConfig, task) -> None:
         super().__init__(cfg, task)
         for option in ("tsa_updates", "ramp_updates"):
@@ -44,19 +45,12 @@ class EmotionSemisupCriterion(EmotionPredictionCriterion):
                 raise EmofairError(f"--{option.replace('_', '-')} must be at least 1, not {getattr(cfg, option)}")
         self.tsa_updates, self.ramp_updates = cfg.tsa_updates, cfg.ramp_updates
 
-    @property
-    def decisions(self) -> int:
-        """Choices per item: one, or one per emotion."""
-        return len(self.mode.classes) if self.mode.kind == "binary" else 1
-
     def forward(
         self, model: nn.Module, sample: Optional[Mapping[str, Any]], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """See `EmotionPredictionCriterion.forward`; ``sample`` may hold ``unlabelled`` {audio, text}."""
-        if not sample or "unlabelled" not in sample:
-            loss, size, output = super().forward(model, sample)
-            output["loss"] = output["loss"] * self._unit() / self.decisions
-            return loss / self.decisions, size, output
+        if not sample or "unlabelled" not in sample or not self.training:
+            return super().forward(model, sample)
         logits, extra = model(
             **sample["net_input"],
             unlabelled=sample["unlabelled"],
@@ -71,14 +65,11 @@ class EmotionSemisupCriterion(EmotionPredictionCriterion):
         elif "aug_uda_logits" in extra:
             loss = self._uda(logits, target, extra, updates)
         else:
-            loss = self._losses(logits, target).sum() / self.decisions
-        output = self._output(loss, logits.detach(), target, ntokens=sample["ntokens"])
-        output["loss"] = output["loss"] * self._unit()
-        return loss, len(target), output
+            loss = self._losses(logits, target).sum()
+        return loss, len(target), self._output(loss, logits.detach(), target, ntokens=sample["ntokens"])
 
-    def _unit(self) -> float:
-        """What `_output` divided the loss by."""
-        return 1.0 if self.mode.is_regression else math.log(2) * self.decisions
+    def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        return super()._losses(logits, target) / self.decisions
 
     def _one_hot(self, target: Tensor) -> Tensor:
         """Class indices [N] → distributions [N, G, K]: one K-way, or one two-way per emotion."""

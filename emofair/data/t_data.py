@@ -19,11 +19,9 @@ from emofair.data.labels import TargetMode
 from emofair.data.t_data_files import LISTS, Row, list_file, read_labels, read_list, read_sizes, write_split
 from emofair.errors import EmofairError
 
-__all__ = ["SPLITS", "ItemTable", "Row", "check_split_overlap", "check_token_folder", "read_items", "write_split"]
+__all__ = ["ItemTable", "Row", "check_token_folder", "members", "read_items", "write_split"]
 
 logger = logging.getLogger(__name__)
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -177,26 +175,10 @@ def check_token_folder(data_raw: str | Path) -> None:
         )
 
 
-def check_split_overlap(data_dir: str | Path, splits: Sequence[str] = SPLITS) -> None:
-    """Refuse a folder in which an item belongs to two splits.
+def members(data_dir: str | Path, split: str) -> set[str] | None:
+    """Ids of a split: those in every list that it has; None when it has none.
 
-    Only the lists count (an item is in a split when every list that the split has names it); label and size files may
-    hold other splits' ids. Absent splits are skipped.
+    Only the lists count: label and size files may hold other splits' ids.
     """
-    data_dir = Path(data_dir)
-    members: dict[str, set[str]] = {}
-    for split in splits:
-        present = [modality for modality in LISTS if list_file(data_dir, split, modality).is_file()]
-        if present:
-            members[split] = set.intersection(*(set(read_list(data_dir, split, modality)) for modality in present))
-    names = list(members)
-    for position, left in enumerate(names):
-        for right in names[position + 1 :]:
-            shared = sorted(members[left] & members[right])
-            if shared:
-                first = ", ".join(shared[:3]) + (" ..." if len(shared) > 3 else "")
-                raise EmofairError(
-                    f"splits {left} and {right} share {len(shared)} items ({first})",
-                    file=data_dir,
-                    remedy="Take them out of one of the lists: a score on them would not be a test score",
-                )
+    lists = [modality for modality in LISTS if list_file(Path(data_dir), split, modality).is_file()]
+    return set.intersection(*(set(read_list(Path(data_dir), split, each)) for each in lists)) if lists else None

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.distributed import utils as distributed
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig, open_dict
@@ -16,10 +18,12 @@ from emofair import __version__, compat
 from emofair.checkpoints.named_classes import own_class
 from emofair.criterions.base import reducing_one_step
 from emofair.errors import EmofairError
+from emofair.protocol import PROTOCOLS, Subsets, check_overlap
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS = ("clean", "paper")
+# What fairseq adds to the figures of a validation.
+FAIRSEQ_FIGURES = ("bsz", "num_updates", "wpb", "wps")
 
 
 @dataclass
@@ -62,6 +66,11 @@ class EmofairTask(FairseqTask):
     """
 
     path_fields: tuple[str, ...] = ("data",)
+    # What `setup_task` learns from the rest of the configuration; a task that it did not build has fairseq's defaults.
+    subsets = Subsets()
+    trains = True
+    selects_by: Optional[str] = None
+    _validated: Optional[str] = None
 
     @classmethod
     def add_args(cls, parser) -> None:
@@ -74,12 +83,36 @@ class EmofairTask(FairseqTask):
         """Build the task; ``from_checkpoint`` (fairseq's loader) allows the stored data folder to be gone."""
         compat.forget_previous_job()
         cls._resolve_paths(cfg)
-        if not kwargs.get("from_checkpoint"):
-            run = cfg._get_parent()
+        run = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+        trains = not kwargs.get("from_checkpoint")
+        if trains:
             if run is not None and "common" in run:
-                compat.check_precision(run.common)
+                compat.check_precision(run.common, autocast_bf16=cfg.autocast_bf16)
             cls._check_data_folder(cfg)
-        return cls(cfg)
+        task = cls(cfg)
+        task.subsets, task.trains = Subsets.of(run), trains
+        if trains:
+            task._prepare_training(run)
+        return task
+
+    def _prepare_training(self, run: Optional[DictConfig]) -> None:
+        if self.cfg.protocol == "clean":
+            self.subsets.check()
+        self._check_overlap(self.subsets.apart())
+        if run is not None and "checkpoint" in run and self.subsets.valid:
+            self.selects_by = run.checkpoint.best_checkpoint_metric
+
+    def _check_overlap(self, pairs: Iterable[tuple[str, str]]) -> None:
+        quiet = distributed.get_global_rank() > 0
+        check_overlap(str(self.cfg.protocol), pairs, self.members, self.cfg.data, quiet=quiet)
+
+    def is_trained_on(self, split: str) -> bool:
+        """Whether this run trains on a split; a task opened for a checkpoint trains on none."""
+        return self.trains and split == self.subsets.train
+
+    def members(self, split: str) -> Optional[set[str]]:
+        """Ids of the items in a split, None when there is no such split."""
+        raise NotImplementedError
 
     @classmethod
     def _resolve_paths(cls, cfg: DictConfig) -> None:
@@ -107,9 +140,10 @@ class EmofairTask(FairseqTask):
                 "this is a file, and a folder is needed", file=cfg.data, remedy="Give its folder by --data"
             )
 
-    def check_data(self) -> None:
-        """Check the folders of the configuration, which `setup_task` skips for a checkpoint."""
+    def check_data(self, split: str) -> None:
+        """Check, before ``split`` is scored, the folders that `setup_task` does not look at for a checkpoint."""
         self._check_data_folder(self.cfg)
+        self._check_overlap(self.subsets.apart(split))
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
@@ -122,12 +156,7 @@ class EmofairTask(FairseqTask):
         return model
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs) -> None:
-        """Load a split; under the clean protocol not the test set before the training set, to validate on it."""
-        if split == "train" and self.cfg.protocol == "clean" and "test" in self.datasets:
-            raise EmofairError(
-                f"--valid-subset {','.join(self.datasets)} would show the test set before training has ended",
-                remedy="Validate on 'valid', or say --protocol paper to have the result marked so",
-            )
+        """Load a split."""
         self.datasets[split] = self.build_dataset(split, **kwargs)
 
     def build_dataset(self, split: str, **kwargs):
@@ -154,6 +183,8 @@ class EmofairTask(FairseqTask):
     def valid_step(self, sample, model, criterion):
         """One forward pass without gradient. The empty batch of a worker that has no more data counts nothing."""
         model.eval()
+        if sample:
+            self._validated = sample.get("split", self._validated)
         with torch.no_grad(), self._precision():
             return criterion(model, sample)
 
@@ -162,6 +193,11 @@ class EmofairTask(FairseqTask):
         super().reduce_metrics(logging_outputs, criterion)
         if not reducing_one_step():
             criterion.finish_validation(logging_outputs)
+            self._tell_protocol(sum(output["nsentences"] for output in logging_outputs))
+
+    def _tell_protocol(self, n_items: float) -> None:
+        """No score without it: one line for each pass over a split."""
+        logger.info("protocol %s | %s | %d items", self.cfg.protocol, self._validated, n_items)
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the criterion, and remember it for `post_validate`."""
@@ -170,11 +206,18 @@ class EmofairTask(FairseqTask):
         if isinstance(cfg, DictConfig):
             self._resolve_paths_in(cfg)
         self.criterion = super().build_criterion(cfg, from_checkpoint)
+        published = sorted({*self.criterion.published(), *FAIRSEQ_FIGURES})
+        if self.selects_by is not None and self.selects_by not in published:
+            raise EmofairError(
+                f"--best-checkpoint-metric {self.selects_by} is not a figure of a validation here",
+                remedy=f"Choose one of {', '.join(published)}",
+            )
         return self.criterion
 
     def post_validate(self, model, stats, agg) -> None:
         """The end of a subset's validation during training, on every worker."""
         self.criterion.finish_validation()
+        self._tell_protocol(agg["_nsentences"].sum)
 
     def facts(self) -> dict[str, object]:
         """What a result of this task must be reported with; stored in every checkpoint."""

@@ -19,6 +19,7 @@ from emofair.tasks.base import EmofairTask, EmofairTaskConfig
 logger = logging.getLogger(__name__)
 
 NO_EFFECT = "accepted for the original's commands; no effect"
+SEMISUP = "Use --task emotion_semisup_prediction with --criterion emotion_prediction_semisup_cri"
 
 
 @dataclass
@@ -84,6 +85,7 @@ class EmotionPredictionTask(EmofairTask):
     """Speech and/or text tokens → emotion classes or a sentiment score."""
 
     path_fields = ("data", "data_raw", "save_predictions", "token_cache")
+    takes_unlabelled = False
 
     def __init__(self, cfg) -> None:
         super().__init__(cfg)
@@ -100,8 +102,10 @@ class EmotionPredictionTask(EmofairTask):
                 "no folder of token files is given", remedy="Add --data-raw DIR (made by `emofair tokenize`)"
             )
         t_data.check_token_folder(cfg.data_raw)
-        if cfg.protocol == "clean":
-            t_data.check_split_overlap(cfg.data)
+
+    def members(self, split: str) -> Optional[set[str]]:
+        """Ids in the lists of a split."""
+        return t_data.members(self.cfg.data, split)
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model with an output layer for this target, and learn from it what the data must look like."""
@@ -110,6 +114,9 @@ class EmotionPredictionTask(EmofairTask):
                 f"--arch {cfg._name} does not fit --task {self.cfg._name}",
                 remedy=f"Choose one of {', '.join(ARCHITECTURES)}",
             )
+        method = getattr(cfg, "semisup", "none")
+        if method != "none" and not from_checkpoint and not self.takes_unlabelled:
+            raise EmofairError(f"--semisup {method} does nothing with --task {self.cfg._name}", remedy=SEMISUP)
         model = super().build_model(cfg, from_checkpoint)
         model.register_classification_head(model.cfg.classification_head_name, self.mode.num_outputs)
         self.modalities = model.modalities
@@ -144,7 +151,7 @@ class EmotionPredictionTask(EmofairTask):
             init_token=cfg.init_token,
             separator_token=cfg.separator_token,
             seed=cfg.seed,
-            training=split == "train" and not cfg.no_shuffle,
+            training=self.is_trained_on(split) and not cfg.no_shuffle,
         )
 
     def facts(self) -> dict[str, object]:

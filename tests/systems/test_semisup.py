@@ -14,6 +14,7 @@ from emofair.criterions.emotion_prediction import EmotionCriterionConfig, Emotio
 from emofair.criterions.emotion_semisup import EmotionSemisupCriterion, EmotionSemisupCriterionConfig
 from emofair.errors import EmofairError
 from emofair.inference.checkpoint import load_checkpoint
+from emofair.testing import token_corpus
 from emofair.testing.commands import seed_arguments, train_here
 
 SEMI = {
@@ -28,13 +29,18 @@ def arguments(corpus, ssl_dir, save_dir, *more, **options) -> list[str]:
 
 
 def with_unlabelled(labelled, folder):
-    """The corpus, with its validation split once more as utterances without labels."""
+    """The corpus, with further utterances that have no labels."""
+    more = token_corpus(folder / "more", n={"unsup": 22}, seed=1)
     data, raw = folder / "T_data", folder / "raw"
     shutil.copytree(labelled.data, data)
     shutil.copytree(labelled.raw, raw, ignore=shutil.ignore_patterns(".emofair_cache"))
-    for kind in ("a", "t", "size"):
-        shutil.copy(data / f"valid_{kind}.tsv", data / f"unsup_{kind}.tsv")
-    shutil.copytree(raw / "valid", raw / "unsup")
+    for kind, extension in (("a", ".wav"), ("t", ".txt")):
+        names = (f"new_{name}{extension}\n" for name in more.ids["unsup"])
+        (data / f"unsup_{kind}.tsv").write_text("".join(names))
+    for path in (more.raw / "unsup").glob("*/*.txt"):
+        target = raw / "unsup" / path.parent.name / f"new_{path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
     return dataclasses.replace(labelled, data=data, raw=raw)
 
 

@@ -88,7 +88,8 @@ def test_a_tpu_that_was_asked_for_stays(monkeypatch):
 
 
 def common(**options):
-    flags = {"fp16": False, "memory_efficient_fp16": False, "fp16_no_flatten_grads": False, "cpu": True}
+    names = ("fp16", "memory_efficient_fp16", "fp16_no_flatten_grads", "amp")
+    flags = {**dict.fromkeys(names, False), "cpu": True}
     return types.SimpleNamespace(**{**flags, **options})
 
 
@@ -112,6 +113,27 @@ def test_fp16_with_a_gpu_passes(monkeypatch):
     compat.check_precision(common(fp16=True, cpu=False))
     with pytest.raises(EmofairError):
         compat.check_precision(common(fp16=True, cpu=True))
+
+
+def test_automatic_precision_on_a_cpu_is_refused(monkeypatch):
+    """fairseq accepted it and trained in float32."""
+    import torch
+
+    with pytest.raises(EmofairError, match=r"--amp needs a GPU.*--autocast-bf16"):
+        compat.check_precision(common(amp=True))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    compat.check_precision(common(amp=True, cpu=False))
+
+
+def test_autocast_for_cpus_is_told_to_do_nothing_on_a_gpu(monkeypatch, caplog):
+    import torch
+
+    compat.check_precision(common(), autocast_bf16=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    compat.check_precision(common(cpu=False))
+    assert not caplog.records
+    compat.check_precision(common(cpu=False), autocast_bf16=True)
+    assert "--autocast-bf16 does nothing on a GPU" in caplog.text
 
 
 def test_ranks_of_torchrun_on_a_cpu_are_connected(monkeypatch):

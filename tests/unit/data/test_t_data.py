@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emofair.data.labels import MODES
-from emofair.data.t_data import Row, check_split_overlap, check_token_folder, read_items, write_split
+from emofair.data.t_data import Row, check_token_folder, members, read_items, write_split
 from emofair.errors import EmofairError
 
 IEMOCAP, MOS = MODES["binary_target_iemocap"], MODES["regression_target_mos"]
@@ -134,13 +134,12 @@ def test_a_label_file_without_header_is_reported(published, caplog):
     assert "it names item -aV_1" in caplog.text
 
 
-def test_overlap_is_what_the_lists_share(published):
-    check_split_overlap(published)  # labels, sizes and one list of train hold ids of valid: no overlap of items
-    (published / "valid_a.tsv").write_text("90_s_4_neu.wav\n10_s_1_neu.wav\n11_s_2_exc.wav\n")
-    (published / "valid_t.tsv").write_text("90_s_4_neu.txt\n10_s_1_neu.txt\n11_s_2_exc.txt\n")
-    with pytest.raises(EmofairError, match=r"train and valid share 2 items \(10_s_1_neu, 11_s_2_exc\)"):
-        check_split_overlap(published)
-    check_split_overlap(published, ("valid", "test", "absent"))
+def test_members_are_what_every_list_names(published):
+    listed = {"10_s_1_neu", "11_s_2_exc", "12_s_3_fru", "13_s_1_hap", "14_s_1_sad"}
+    assert members(published, "train") == listed  # not what only one list, the labels or the sizes name
+    (published / "train_a.tsv").unlink()
+    assert members(published, "train") == listed | {"90_s_4_neu", "91_s_4_ang"}
+    assert members(published, "absent") is None
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -190,6 +189,7 @@ def test_the_published_folders_load_with_their_known_counts():
         assert (len(items), *signs, items.n_text.max(), items.n_audio.max()) == expected
     assert len(read_items(REAL / "mosi", "unsup", None)) == 16090
     for name in ("iemocap", "mosi"):
-        check_split_overlap(REAL / name)
+        splits = [members(REAL / name, split) or set() for split in ("train", "valid", "test", "unsup")]
+        assert len(set.union(*splits)) == sum(map(len, splits))
     with pytest.raises(EmofairError, match=r"train_a\.tsv:9: .*misaligned from item 9"):
         read_items(REAL / "iemocap", "train", IEMOCAP, strict=True)
