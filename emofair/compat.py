@@ -15,15 +15,17 @@ import sys
 import textwrap
 import types
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from emofair.errors import EmofairError, print_in_one_line, show_in_one_line
 
 PACKAGE = Path(__file__).resolve().parent
-REMEDY_FAIRSEQ = (
-    "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1 (after torch; `emofair doctor` tells more)"
-)
+REMEDIES = {
+    "torch": "pip install torch==2.13.0, or the CUDA build of your choice (`emofair doctor` tells more)",
+    "fairseq": "pip install --no-build-isolation --no-deps fairseq-fixed==0.12.3.1 (after torch; "
+    "`emofair doctor` tells more)",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ _applied = False
 def apply() -> None:
     """Make this process ready for fairseq with emofair. Doing it twice changes nothing.
 
-    Raises `EmofairError` when fairseq cannot be imported.
+    Raises `EmofairError` when torch or fairseq cannot be imported.
     """
     global _applied
     if _applied:
@@ -58,9 +60,10 @@ def _import_fairseq() -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        import fairseq  # noqa: F401
+        for name in REMEDIES:
+            importlib.import_module(name)
     except Exception as error:  # fairseq 0.12.2 fails on Python 3.11 with ValueError, a missing one with ImportError
-        raise EmofairError(f"fairseq cannot be imported ({error})", remedy=REMEDY_FAIRSEQ) from None
+        raise EmofairError(f"{name} cannot be imported ({error})", remedy=REMEDIES[name]) from None
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -106,9 +109,10 @@ def _wrap_argument_parsing() -> None:
     original = options.parse_args_and_arch
 
     @functools.wraps(original)
-    def parse_args_and_arch(*args, **kwargs):
+    def parse_args_and_arch(parser, input_args=None, **kwargs):
+        _check_task(parser, input_args)
         try:
-            parsed = original(*args, **kwargs)
+            parsed = original(parser, input_args, **kwargs)
         except RuntimeError as error:
             if error.args:
                 raise
@@ -120,21 +124,48 @@ def _wrap_argument_parsing() -> None:
         # The second, partial reading by fairseq-validate holds what was typed, without defaults.
         if not kwargs.get("suppress_defaults"):
             _check_criterion(options_seen)
+            if input_args is None:
+                _check_batch_size(options_seen)
             _connect_cpu_ranks(options_seen)
         return parsed
 
     options.parse_args_and_arch = parse_args_and_arch
 
 
+def _check_task(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> None:
+    """Ask for the task before fairseq takes translation for it, and then misses the arguments of translation."""
+    from fairseq.models import ARCH_MODEL_REGISTRY
+
+    seen, _ = parser.parse_known_args(words)
+    model = ARCH_MODEL_REGISTRY.get(getattr(seen, "arch", None))
+    ours = model is not None and model.__module__.startswith("emofair.")
+    task = getattr(seen, "task", "not asked for")
+    if task is None or (ours and task == parser.get_default("task")):
+        raise EmofairError("no task is chosen", remedy="Add --task, for example --task emotion_prediction")
+
+
+def _check_batch_size(options_seen: argparse.Namespace) -> None:
+    """Ask for the batch size of a command; fairseq asserts that there is one."""
+    limits = ("batch_size", "max_tokens")
+    if all(getattr(options_seen, name, 0) is None for name in limits) and _is_ours(options_seen):
+        raise EmofairError("no batch size is given", remedy="Add --batch-size N, or --max-tokens N")
+
+
+def _is_ours(options_seen: argparse.Namespace) -> bool:
+    from fairseq.tasks import TASK_REGISTRY
+
+    from emofair.tasks.base import EmofairTask
+
+    return issubclass(TASK_REGISTRY[options_seen.task], EmofairTask)
+
+
 def _check_criterion(options_seen: argparse.Namespace) -> None:
     """Refuse fairseq's default criterion, cross_entropy, and its like for our tasks: they read other batches."""
     from fairseq.criterions import CRITERION_REGISTRY
-    from fairseq.tasks import TASK_REGISTRY
 
     from emofair.criterions.base import EmofairCriterion
-    from emofair.tasks.base import EmofairTask
 
-    if not hasattr(options_seen, "arch") or not issubclass(TASK_REGISTRY[options_seen.task], EmofairTask):
+    if not hasattr(options_seen, "arch") or not _is_ours(options_seen):
         return
     ours = [name for name, found in CRITERION_REGISTRY.items() if issubclass(found, EmofairCriterion)]
     if options_seen.criterion not in ours:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -51,3 +53,18 @@ def as_dict(options: Any) -> dict[str, Any]:
     if isinstance(options, DictConfig):
         return dict(OmegaConf.to_container(options, resolve=False))
     return dict(options) if isinstance(options, Mapping) else {}
+
+
+@contextmanager
+def configuration_of(path: str | PathLike[str]) -> Iterator[None]:
+    """Say in one line that a checkpoint's configuration cannot be used, whatever fails in using it.
+
+    fairseq and OmegaConf have an exception of their own for each way in which one may be incomplete or of wrong types.
+    """
+    try:
+        yield
+    except EmofairError as error:
+        raise EmofairError(error.what, file=error.file or path, row=error.row, remedy=error.remedy) from error
+    except Exception as error:
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
+        raise EmofairError(f"its configuration and weights make no model here ({reason})", file=path) from error

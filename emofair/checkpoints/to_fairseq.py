@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from emofair.checkpoints import robertaemo, safe
-from emofair.checkpoints.fairseq_form import as_dict
+from emofair.checkpoints.fairseq_form import as_dict, configuration_of
 from emofair.errors import EmofairError
 
 # The original looks at its target options in this order, and takes the first that is set.
@@ -51,10 +51,8 @@ def convert_robertaemo(
     history = stored.get("optimizer_history") or [{}]
     updates = history[-1].get("num_updates") if isinstance(history[-1], Mapping) else None
     best = as_dict(stored.get("extra_state")).get("best")
-    try:
+    with configuration_of(path):
         checkpoint, model = _build(arguments, upstream.model, weights, updates, best)
-    except EmofairError as error:
-        raise EmofairError(error.what, file=path) from None
     _write(checkpoint, out)
     return {**checkpoint["task_state"], **model.facts(), "updates": updates}
 

@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the checkpoint and say what it is."""
+    import emofair
+
+    emofair.register()
     from emofair.checkpoints.to_fairseq import convert_robertaemo
 
     facts = convert_robertaemo(args.input, args.out, text_heads=args.text_heads, speech_heads=args.speech_heads)

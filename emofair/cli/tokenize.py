@@ -132,6 +132,9 @@ def _check_has(items: list[Item], kinds: tuple[str, ...]) -> None:
 
 def _tokenizers(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     """The tokenizers by kind, and for each kind what it was made with."""
+    import emofair
+
+    emofair.register()
     from emofair.checkpoints.ssl_dir import locate
     from emofair.units.bpe import ENCODER_JSON, SENTENCEPIECE, VOCAB_BPE, TextTokenizer
     from emofair.units.token_store import fingerprint

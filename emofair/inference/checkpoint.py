@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from emofair.device import find_device
 from emofair.errors import EmofairError
+
+REMEDY = "Give a checkpoint_best.pt of a training run"
+REQUIRED = ("common", "task", "model", "criterion", "optimization", "dataset", "checkpoint", "distributed_training")
+# Converted models have none.
+OPTIONAL = ("optimizer", "lr_scheduler")
 
 
 @dataclass(frozen=True)
@@ -26,38 +34,45 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     """Rebuild model and task from a checkpoint written by fairseq-train with this plugin.
 
     ``task_overrides`` replace stored task options (``data``, ``data_raw``, ``protocol`` …). Raises `EmofairError` for a
-    missing, truncated, hostile or foreign file.
+    missing, truncated, hostile or foreign file, and for a ``device`` that is not there.
     """
     import emofair
-    from emofair.checkpoints import named_classes, robertaemo, safe
 
     emofair.register()
     from fairseq import checkpoint_utils
 
-    path = Path(path)
+    from emofair.checkpoints import named_classes, robertaemo, safe
+    from emofair.checkpoints.fairseq_form import as_dict, configuration_of
+
+    path, device = Path(path), find_device(device)
     state = safe.load(path)
     robertaemo.refuse_original(state, path)
-    if state.get("cfg") is None or "model" not in state:
-        raise EmofairError(
-            "not a checkpoint of fairseq-train with emofair",
-            file=path,
-            remedy="Give a checkpoint_best.pt of a training run",
-        )
+    state["cfg"] = as_dict(state.get("cfg"))
+    if not isinstance(state["cfg"].get("task"), Mapping) or not isinstance(state.get("model"), Mapping):
+        raise EmofairError("not a checkpoint of fairseq-train with emofair", file=path, remedy=REMEDY)
     named_classes.refuse_foreign(state, path)
+    _check_sections(state["cfg"], path)
     trained_cfg = copy.deepcopy(state["cfg"])
     state["cfg"]["task"].update(task_overrides)
-    facts = dict(state.get("task_state") or {})
-    facts.update(_training_facts(state))
     # fairseq wants its own configuration object around the plain containers that are stored.
     from omegaconf import OmegaConf
 
-    state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
-    model = models[0].to(device).eval()
-    return LoadedCheckpoint(path, model, task, cfg, facts, trained_cfg)
+    with configuration_of(path):
+        facts = {**(state.get("task_state") or {}), **_training_facts(state)}
+        state["cfg"] = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], state=state)
+    return LoadedCheckpoint(path, models[0].to(device).eval(), task, cfg, facts, trained_cfg)
 
 
-def _training_facts(state: dict) -> dict[str, object]:
+def _check_sections(cfg: Mapping[str, Any], path: Path) -> None:
+    missing = [name for name in REQUIRED if not isinstance(cfg.get(name), Mapping)]
+    wrong = [name for name in OPTIONAL if not isinstance(cfg.get(name) or {}, Mapping)]
+    if missing or wrong:
+        what = f"no section {missing[0]!r}" if missing else f"a section {wrong[0]!r} that holds no options"
+        raise EmofairError(f"its configuration has {what}", file=path, remedy=REMEDY)
+
+
+def _training_facts(state: Mapping[str, Any]) -> dict[str, object]:
     cfg = state["cfg"]
     history = state.get("optimizer_history") or [{}]
     extra = state.get("extra_state") or {}

@@ -53,12 +53,6 @@ def evaluate(
     the predictions go to its ``predictions.tsv``. ``protocol`` defaults to that of the training; a model trained under
     the paper protocol is never reported as clean. Raises `EmofairError` for bad input.
     """
-    import torch
-
-    if device != "cpu" and not device.startswith("cuda"):
-        raise EmofairError(f"--device {device} is not known", remedy="Use cpu, cuda or cuda:<n>")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise EmofairError(f"--device {device}, and torch sees no GPU here", remedy="Use --device cpu")
     overrides: dict[str, Any] = {"data": os.fspath(data), "save_predictions": None}
     if data_raw is not None:
         overrides["data_raw"] = os.fspath(data_raw)
@@ -74,8 +68,12 @@ def evaluate(
             file=checkpoint,
             remedy="Leave --protocol out, or train under the clean protocol",
         )
-    loaded.task.check_data()
-    criterion = loaded.task.build_criterion(criterion_config(loaded))
+    loaded.task.check_data(split)
+    from emofair.checkpoints.fairseq_form import configuration_of
+
+    with configuration_of(checkpoint):
+        criterion = loaded.task.build_criterion(criterion_config(loaded))
+        trained_with = {"settings": settings(loaded.trained_cfg), "train_command": training_command(loaded.trained_cfg)}
     done = run_split(
         loaded, criterion, split, batch_size=batch_size, max_tokens=max_tokens, device=device, num_workers=num_workers
     )
@@ -106,8 +104,7 @@ def evaluate(
         "selected_value": loaded.facts.get("selected_value"),
         "data": os.fspath(data),
         "data_sha256": provenance.items_sha256(dataset.ids, labels_of(dataset)),
-        "settings": settings(loaded.trained_cfg),
-        "train_command": training_command(loaded.trained_cfg),
+        **trained_with,
         "versions": provenance.versions(),
         "commit": provenance.source_commit(),
     }
@@ -178,7 +175,7 @@ def batch_limits(loaded: LoadedCheckpoint, batch_size: int | None, max_tokens: i
         batch_size = stored.get("batch_size_valid") or stored.get("batch_size")
         max_tokens = stored.get("max_tokens_valid") or stored.get("max_tokens")
     for name, value in (("--batch-size", batch_size), ("--max-tokens", max_tokens)):
-        if value is not None and value < 1:
+        if value is not None and (not isinstance(value, int) or value < 1):
             raise EmofairError(f"{name} {value} leaves nothing to do", remedy=f"Give {name} 1 or more")
     return {"max_sentences": batch_size, "max_tokens": max_tokens}
 

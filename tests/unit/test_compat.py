@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -42,18 +43,34 @@ def test_a_second_time_changes_nothing():
     assert wrapped() == before
 
 
-def test_fairseq_that_cannot_be_imported_is_told_with_the_remedy():
+VERBS = (
+    ["train", "--cpu"],
+    ["validate"],
+    ["predict", "--checkpoint", "absent.pt", "--text", "hello"],
+    ["evaluate", "--checkpoint", "absent.pt", "--data", "absent"],
+    ["convert", "absent.pt", "--to", "fairseq", "--out", "new.pt"],
+    ["tokenize", "--manifest", "items.tsv", "--out", "tokens", "--ssl-dir", "absent"],
+)
+
+
+@pytest.mark.parametrize(
+    ("absent", "remedy"), [("fairseq", "fairseq-fixed==0.12.3.1"), ("torch", "pip install torch==2.13.0")]
+)
+def test_what_cannot_be_imported_is_told_with_the_remedy(absent, remedy, tmp_path):
+    (tmp_path / "items.tsv").write_text("id\twav\ttext\tlabel\tsplit\na\ta.wav\thello\tneu\ttrain\n")
     code = f"""
 import sys
 sys.path.insert(0, {str(PACKAGE.parent)!r})
-sys.modules["fairseq"] = None
+sys.modules[{absent!r}] = None
 from emofair.cli.main import main
-sys.exit(main(["train", "--cpu"]))
+print([main(words) for words in {VERBS}])
 """
-    done = run(sys.executable, "-c", code, check=False)
-    assert done.returncode == 2
-    assert done.stdout.startswith("emofair: error: fairseq cannot be imported (")
-    assert "fairseq-fixed==0.12.3.1" in done.stdout and done.stdout.count("\n") == 1
+    done = run(sys.executable, "-c", code, cwd=tmp_path)
+    *lines, codes = done.stdout.splitlines()
+    assert codes == str([2] * len(VERBS)) and len(lines) == len(VERBS)
+    for line in lines:
+        assert line.startswith(f"emofair: error: {absent} cannot be imported (") and remedy in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.tsv"]
 
 
 def test_the_programs_logging_is_left_alone_and_nothing_is_printed():
@@ -163,6 +180,31 @@ def test_a_single_process_of_torchrun_is_a_plain_training(monkeypatch):
 def test_a_criterion_of_other_tasks_is_refused_by_ours():
     with pytest.raises(EmofairError, match=r"--criterion cross_entropy does not fit.*emotion_prediction_cri"):
         read("--criterion", "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("parser", "words", "said"),
+    [
+        ("training", [], "no model is chosen. Add --arch"),
+        ("training", ["--arch", "robertaEMO"], "no task is chosen. Add --task"),
+        ("training", ["--arch", "robertaEMO", "data"], "no task is chosen. Add --task"),
+        ("training", ["--task", "emotion_prediction"], "no model is chosen. Add --arch"),
+        ("training", ["TASK", "CRITERION"], "no batch size is given. Add --batch-size N, or --max-tokens N"),
+        ("validation", [], "no task is chosen. Add --task"),
+        ("validation", ["--task", "emotion_prediction"], "no batch size is given"),
+    ],
+)
+def test_a_forgotten_option_of_a_command_is_asked_for(parser, words, said, monkeypatch):
+    from fairseq import options
+
+    rest = {
+        "TASK": ["--task", "emotion_prediction", "--arch", "robertaEMO"],
+        "CRITERION": ["--criterion", "emotion_prediction_cri"],
+    }
+    words = [each for word in words for each in rest.get(word, [word])]
+    monkeypatch.setattr(sys, "argv", ["fairseq", *words])
+    with pytest.raises(EmofairError, match=re.escape(said)):
+        options.parse_args_and_arch(getattr(options, f"get_{parser}_parser")())
 
 
 def test_other_tasks_keep_their_criterions():

@@ -1,0 +1,47 @@
+"""The check of ``--device``, alike in every command that has one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from emofair.cli.main import main
+from emofair.device import find_device
+from emofair.errors import EmofairError
+from emofair.units.vq_wav2vec import SpeechTokenizer
+
+
+def test_the_cpu_is_always_there():
+    assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu", "cuda:x", "cuda:", "CUDA", "mps"])
+def test_unknown_names(name):
+    with pytest.raises(EmofairError, match=rf"^--device {name} is not known\. Use cpu, cuda or cuda:<n>\.$"):
+        find_device(name)
+
+
+def test_an_absent_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(EmofairError, match=rf"--device {name}, and torch sees no GPU here\. Use --device cpu"):
+            find_device(name)
+
+
+def test_a_gpu_beyond_the_last(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert find_device("cuda") == torch.device("cuda") and find_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(EmofairError, match=r"--device cuda:2, and there are 2 GPUs, counted from 0"):
+        find_device("cuda:2")
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", "no GPU here"), ("gpu", "--device gpu is not known")])
+def test_every_command_says_so_before_it_reads_anything(device, said, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for command in (["predict", "--text", "hello"], ["evaluate", "--data", "absent"]):
+        assert main([*command, "--checkpoint", "absent.pt", "--device", device]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("emofair: error: --device") and said in line
+    with pytest.raises(EmofairError, match=said):
+        SpeechTokenizer("absent.pt", None, device=device)
