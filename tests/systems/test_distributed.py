@@ -56,6 +56,7 @@ def two_ranks(arguments, tmp_path_factory):
     command = arguments(save, "--save-predictions", folder / "first.tsv")
     first = run(*TORCHRUN, "-m", "emofair.cli.main", "train", "--user-dir", "emofair", *command).stdout
     shutil.copy(save / "checkpoint_last.pt", folder / "after_one_epoch.pt")
+    with_numpy_best(save / "checkpoint_last.pt")
     command = arguments(
         save, "--save-predictions", folder / "second.tsv", "--max-epoch", "2", "--batch-size-valid", "32"
     )
