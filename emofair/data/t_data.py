@@ -16,7 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from emofair.data.labels import TargetMode
-from emofair.data.t_data_files import LISTS, Row, list_file, read_labels, read_list, read_sizes, write_split
+from emofair.data.t_data_files import (
+    LISTS,
+    Row,
+    list_file,
+    list_rows,
+    read_labels,
+    read_list,
+    read_sizes,
+    write_split,
+)
 from emofair.errors import EmofairError
 
 __all__ = ["ItemTable", "Row", "check_token_folder", "members", "read_items", "write_split"]
@@ -77,15 +86,15 @@ def read_items(
         raise EmofairError(
             f"split {split!r} has no usable item ({len(joined)} listed)",
             file=data_dir,
-            remedy=f"Check that the target option fits {label_file.name}" if joined else None,
+            remedy=f"Check that the target option fits {label_file.name}",
         )
     return ItemTable(split, ids, labels, n_audio=counts[:, 1], n_text=counts[:, 0], report=report)
 
 
 def _join(data_dir: Path, split: str, used: list[str], strict: bool) -> tuple[dict[str, int], dict[str, int]]:
     """Ids that every used list has, in the order of the first, with their rows there; and the counts left out."""
-    first, *others = (read_list(data_dir, split, modality) for modality in used)
     report: dict[str, int] = {}
+    first, *others = (_listed(data_dir, split, modality, strict, report) for modality in used)
     for modality, other in zip(used[1:], others, strict=True):
         if strict and list(first) != list(other):
             _raise_misaligned(data_dir, split, used[0], modality, first, other)
@@ -93,10 +102,25 @@ def _join(data_dir: Path, split: str, used: list[str], strict: bool) -> tuple[di
         for lone, count in ((used[0], len(first) - len(joined)), (modality, len(other) - len(joined))):
             if count:
                 report[f"only in the {lone} list"] = count
-        if not joined and (first or other):
+        if not joined:
             raise EmofairError(f"the {' and '.join(used)} lists of split {split!r} share no id", file=data_dir)
         first = joined
     return first, report
+
+
+def _listed(data_dir: Path, split: str, modality: str, strict: bool, report: dict[str, int]) -> dict[str, int]:
+    """Ids of one list with their rows; repeated ones are counted, and an empty list is an error."""
+    rows, path = list_rows(data_dir, split, modality), list_file(data_dir, split, modality)
+    if not rows:
+        raise EmofairError(f"the {modality} list of split {split!r} is empty", file=path)
+    ids: dict[str, int] = {}
+    for name, row in rows:
+        if strict and name in ids:
+            raise EmofairError(f"{name} is listed again, first in row {ids[name]}", file=path, row=row)
+        ids.setdefault(name, row)
+    if len(ids) < len(rows):
+        report[f"repeated in the {modality} list"] = len(rows) - len(ids)
+    return ids
 
 
 def _raise_misaligned(

@@ -74,17 +74,21 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def read_list(data_dir: Path, split: str, modality: str) -> dict[str, int]:
     """Ids of one list with their 1-based rows, in order; a repeated id keeps its first row."""
+    ids: dict[str, int] = {}
+    for name, row in list_rows(data_dir, split, modality):
+        ids.setdefault(name, row)
+    return ids
+
+
+def list_rows(data_dir: Path, split: str, modality: str) -> list[tuple[str, int]]:
+    """Every id of one list with its 1-based row, in order, repeated ones too."""
     path = _needed(list_file(data_dir, split, modality))
     try:
         with open(path, encoding="utf-8-sig") as file:
             lines = file.readlines()
     except (OSError, UnicodeDecodeError) as error:
         raise EmofairError(f"cannot be read ({error})", file=path) from None
-    ids: dict[str, int] = {}
-    for row, line in enumerate(lines, 1):
-        if line.strip():
-            ids.setdefault(item_id(line.strip()), row)
-    return ids
+    return [(item_id(line.strip()), row) for row, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_labels(path: Path, wanted: Container[str]) -> tuple[dict[str, Label], str | None]:

@@ -122,10 +122,25 @@ def test_a_split_that_ends_up_empty_is_an_error(published):
     (published / "valid_t.tsv").write_text("other.txt\n")
     with pytest.raises(EmofairError, match="speech and text lists of split 'valid' share no id"):
         read_items(published, "valid", IEMOCAP)
-    (published / "valid_a.tsv").write_text("")
-    (published / "valid_t.tsv").write_text("\n")
-    with pytest.raises(EmofairError, match=r"'valid' has no usable item \(0 listed\)"):
+
+
+@pytest.mark.parametrize(("letter", "modality"), [("a", "speech"), ("t", "text")])
+def test_an_empty_list_is_named(published, letter, modality):
+    (published / f"valid_{letter}.tsv").write_text("\n")
+    with pytest.raises(EmofairError, match=rf"valid_{letter}\.tsv: the {modality} list of split 'valid' is empty"):
         read_items(published, "valid", IEMOCAP)
+
+
+def test_repeated_ids_are_counted_and_an_error_when_strict(published, caplog):
+    for letter in "at":
+        lines = (published / f"test_{letter}.tsv").read_text().splitlines()
+        (published / f"test_{letter}.tsv").write_text("\n".join([*lines, lines[1], lines[1]]))
+    items = read_items(published, "test", MOS)
+    assert items.ids == ["-aV_1", "bV_2", "cV_3"]
+    assert items.report == {"repeated in the speech list": 2, "repeated in the text list": 2}
+    assert "left out: repeated in the speech list: 2, repeated in the text list: 2" in caplog.text
+    with pytest.raises(EmofairError, match=r"test_a\.tsv:4: bV_2 is listed again, first in row 2"):
+        read_items(published, "test", MOS, strict=True)
 
 
 def test_a_label_file_without_header_is_reported(published, caplog):
