@@ -5,7 +5,7 @@
 #
 # The pretrained parts are tiny and trained here, with stock fairseq tasks, on the training split alone. A stage that is
 # done is not done again; delete OUT to start over. CLIPS, SEED and SCALE (percent of the training updates) may be set.
-set -euo pipefail
+set -eEuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 OUT=${1:-demo_out}
@@ -18,6 +18,8 @@ LOGS=$OUT/logs
 SSL=$OUT/pretrained_ssl
 mkdir -p "$LOGS" "$SSL"
 STARTED=$(date +%s)
+
+trap 'echo "a stage failed; its log is in $LOGS" >&2' ERR
 
 updates() { echo $(($1 * SCALE / 100 > 4 ? $1 * SCALE / 100 : 4)); }
 
@@ -32,7 +34,7 @@ stage() {
     echo "[$number/8] $title"
     local start
     start=$(date +%s)
-    "$@" || { echo "stage $number failed; see $LOGS" >&2; exit 1; }
+    "$@" # no `||` here: it would switch off the stop at the first error inside
     [ -e "$proof" ] || { echo "stage $number left no $proof; see $LOGS" >&2; exit 1; }
     echo "      $(($(date +%s) - start)) s"
 }
