@@ -12,7 +12,9 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from emofair.errors import EmofairError
 
@@ -20,6 +22,8 @@ HELP = "files, a folder or a prepared corpus -> labels with probabilities"
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 BATCH = 16
+# Inputs that are put in the order of their lengths at a time.
+WINDOW = 4 * BATCH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,18 +55,10 @@ def run(args: argparse.Namespace) -> int:
         text_roberta_path=args.text_roberta_path,
     )
     model.open_tokenizers()
-    write = {"table": write_table, "csv": write_csv, "jsonl": write_jsonl}[args.format]
-    done, problems = [], 0
-    from tqdm import tqdm
-
-    with tqdm(total=len(names), unit="clip", disable=len(names) < 2 * BATCH or None, file=sys.stderr) as bar:
-        for start in range(0, len(names), BATCH):
-            end = start + BATCH
-            results, failed = predict_batch(model, names[start:end], wavs[start:end], texts[start:end])
-            done += zip(names[start:end], results, strict=True)
-            problems += failed
-            bar.update(len(results))
-    write(done)
+    output = {"table": Table, "csv": Csv, "jsonl": JsonLines}[args.format](names)
+    predict_all(model, names, wavs, texts, output.row)
+    output.end()
+    problems = output.problems
     if problems:
         print(f"emofair: {problems} of {len(names)} inputs could not be predicted", file=sys.stderr)
     return 1 if problems else 0
@@ -109,14 +105,60 @@ def opened(wav):
     return read_audio(wav.path, resample=True, start=wav.start, end=wav.end)
 
 
-def predict_batch(model, names: list[str], wavs: list, texts: list) -> tuple[list, int]:
-    """Predict a batch; when an input is bad, each one alone, so that only that one is missing."""
+def predict_all(model, names: list[str], wavs: list, texts: list, show: Callable[[str, Any], None]) -> None:
+    """Call ``show`` with each name and its prediction (None for a bad input), in their order, as soon as it is known.
+
+    Batches are of inputs of similar length, found within a few batches' worth of inputs. What is known when the user
+    stops the program is shown too.
+    """
+    from tqdm import tqdm
+
+    n = len(names)
+    with tqdm(total=n, unit="clip", disable=n < 2 * BATCH or None, file=sys.stderr) as bar:
+        for start in range(0, n, WINDOW):
+            shown = start
+            known: dict[int, Any] = {}
+            try:
+                for batch in batches_of_similar_length(range(start, min(start + WINDOW, n)), wavs, texts):
+                    chosen = ([each[i] for i in batch] for each in (names, wavs, texts))
+                    known.update(zip(batch, predict_batch(model, *chosen), strict=True))
+                    bar.update(len(batch))
+                    while shown in known:
+                        show(names[shown], known[shown])
+                        del known[shown]
+                        shown += 1
+            finally:
+                for i in sorted(known):
+                    show(names[i], known[i])
+
+
+def batches_of_similar_length(indices: Sequence[int], wavs: list, texts: list) -> list[list[int]]:
+    """The inputs ``indices`` in batches, shortest first; a single batch needs no look at the files."""
+    if len(indices) > BATCH:
+        indices = sorted(indices, key=lambda i: (seconds_of(wavs[i]), len(texts[i] or "")))
+    return [list(indices[start : start + BATCH]) for start in range(0, len(indices), BATCH)]
+
+
+def seconds_of(wav) -> float:
+    """Length of a file or of a corpus's utterance, 0 where it cannot be read: that is told when it is predicted."""
+    if wav is None:
+        return 0.0
+    from emofair.data.audio import SAMPLE_RATE, audio_info
+
     try:
-        return model.predict_many([opened(wav) for wav in wavs], texts), 0
+        return audio_info(wav).seconds if isinstance(wav, str) else wav.n_samples / SAMPLE_RATE
+    except EmofairError:
+        return 0.0
+
+
+def predict_batch(model, names: list[str], wavs: list, texts: list) -> list:
+    """Predict a batch; when an input is bad, each one alone, so that only that one is missing (None)."""
+    try:
+        return model.predict_many([opened(wav) for wav in wavs], texts)
     except EmofairError:
         if len(wavs) == 1 and wavs[0] is None:
             raise
-    results, problems = [], 0
+    results = []
     for name, wav, text in zip(names, wavs, texts, strict=True):
         try:
             results.append(model.predict(opened(wav), text))
@@ -124,34 +166,75 @@ def predict_batch(model, names: list[str], wavs: list, texts: list) -> tuple[lis
             named = error if error.file is not None else EmofairError(error.what, file=name, remedy=error.remedy)
             print(f"emofair: error: {named}", file=sys.stderr)
             results.append(None)
-            problems += 1
-    return results, problems
+    return results
 
 
-def write_table(rows: list) -> None:
-    """Aligned columns for reading."""
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, result in rows:
+class Output:
+    """What is printed, row by row, and how many inputs have no prediction."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.problems = 0
+
+    def row(self, name: str, result: Any) -> None:
+        """Print a prediction, or count that there is none."""
         if result is None:
-            print(f"{name:<{width}}  -")
+            self.problems += 1
+        self.write(name, result)
+        sys.stdout.flush()
+
+    def write(self, name: str, result: Any) -> None:
+        """Print one row in the form of the subclass."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Print what belongs at the end."""
+
+
+class Table(Output):
+    """Aligned columns for reading, also for inputs without a prediction."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.width = max(map(len, names), default=0)
+
+    def write(self, name: str, result: Any) -> None:
+        """Name, label, and the score of each label."""
+        if result is None:
+            print(f"{name:<{self.width}}  -")
         else:
             scores = "  ".join(f"{label} {value:.3f}" for label, value in result.scores.items())
-            print(f"{name:<{width}}  {result.label:<10}  {scores}".rstrip())
+            print(f"{name:<{self.width}}  {result.label:<10}  {scores}".rstrip())
 
 
-def write_csv(rows: list) -> None:
+class Csv(Output):
     """A header, then one row per prediction that could be made."""
-    good = [(name, result) for name, result in rows if result is not None]
-    labels = list(good[0][1].scores) if good else []
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["input", "prediction", *labels])
-    for name, result in good:
-        writer.writerow([name, result.label, *(f"{result.scores[label]:.6f}" for label in labels)])
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.labels: list[str] | None = None
+        self.writer = csv.writer(sys.stdout, lineterminator="\n")
+
+    def write(self, name: str, result: Any) -> None:
+        """The row, below the header if it is the first."""
+        if result is not None:
+            self._header(list(result.scores))
+            self.writer.writerow([name, result.label, *(f"{result.scores[label]:.6f}" for label in self.labels)])
+
+    def end(self) -> None:
+        """The header, if there was no row."""
+        self._header([])
+
+    def _header(self, labels: list[str]) -> None:
+        if self.labels is None:
+            self.labels = labels
+            self.writer.writerow(["input", "prediction", *labels])
 
 
-def write_jsonl(rows: list) -> None:
+class JsonLines(Output):
     """One JSON object per prediction that could be made."""
-    for name, result in rows:
+
+    def write(self, name: str, result: Any) -> None:
+        """The object, on one line."""
         if result is not None:
             record = {"input": name, "prediction": result.label, "scores": result.scores}
             if result.value is not None:

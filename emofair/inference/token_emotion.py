@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,13 @@ from emofair.inference.predictions import decode
 from emofair.units.bpe import TextTokenizer
 from emofair.units.vq_wav2vec import SpeechTokenizer
 
+Wave = str | os.PathLike[str] | np.ndarray | torch.Tensor
+"""A file, or samples [n] at 16 kHz."""
+
+REMEDY = f"Give a file, or an array or tensor [n] at {SAMPLE_RATE} Hz of floats or int16"
+# Silence and full scale of the integer types that wav files come in.
+PCM = {"uint8": (128, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -32,6 +39,28 @@ class Prediction:
     label: str
     scores: dict[str, float]
     value: float | None = None
+
+
+def waveform(samples: np.ndarray | torch.Tensor) -> np.ndarray:
+    """Samples [n] at 16 kHz as float32 within [-1, 1].
+
+    Floats are taken as they are; PCM as int16, int32 or (around 128) uint8 is scaled. Raises `EmofairError` for
+    anything else.
+    """
+    if isinstance(samples, torch.Tensor):
+        samples = samples.detach().cpu()
+        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+    if not isinstance(samples, np.ndarray):
+        raise EmofairError(f"a {type(samples).__name__} is no recording", remedy=REMEDY)
+    if samples.dtype.name not in PCM and not np.issubdtype(samples.dtype, np.floating):
+        raise EmofairError(f"samples of the type {samples.dtype} have no known scale", remedy=REMEDY)
+    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+        raise EmofairError(f"samples of shape {list(samples.shape)} are not one finite mono waveform", remedy=REMEDY)
+    audio = samples.astype(np.float32, copy=False)
+    if samples.dtype.name in PCM:
+        silence, full_scale = PCM[samples.dtype.name]
+        audio = (audio - silence) / full_scale
+    return audio
 
 
 class TokenEmotionPredictor:
@@ -91,20 +120,18 @@ class TokenEmotionPredictor:
         if "text" in self.modalities:
             _ = self.text_tokenizer
 
-    def predict(self, wav: str | os.PathLike[str] | np.ndarray | None = None, text: str | None = None) -> Prediction:
+    def predict(self, wav: Wave | None = None, text: str | None = None) -> Prediction:
         """Predict one utterance.
 
-        ``wav``: a file, resampled to 16 kHz and mixed to mono when need be, or float samples [n] at 16 kHz. ``text``:
-        the transcript. Raises `EmofairError` when the model needs what is not given.
+        ``wav``: a file, resampled to 16 kHz and mixed to mono when need be, or samples [n] at 16 kHz (see `waveform`).
+        ``text``: the transcript. Raises `EmofairError` when the model needs what is not given.
         """
         return self.predict_many([wav], [text])[0]
 
-    def predict_many(
-        self,
-        wavs: Sequence[str | os.PathLike[str] | np.ndarray | None],
-        texts: Sequence[str | None],
-    ) -> list[Prediction]:
+    def predict_many(self, wavs: Sequence[Wave | None], texts: Sequence[str | None]) -> list[Prediction]:
         """Predict utterances given as parallel lists; see `predict`."""
+        if not _count({"recordings": wavs, "transcripts": texts}):
+            return []
         speech, words = None, None
         if "speech" in self.modalities:
             speech = self.speech_tokenizer.encode([self._samples(wav) for wav in wavs])
@@ -119,10 +146,13 @@ class TokenEmotionPredictor:
     ) -> list[Prediction]:
         """Predict from token ids, one int array [T] per utterance and modality, first id and last id included."""
         device = next(self.model.parameters()).device
+        given = {name: ids for name, ids in (("speech", speech), ("text", text)) if ids is not None}
+        if given and not _count(given):
+            return []
         net_input = {}
-        for name, key, sequences in (("speech", "audio", speech), ("text", "text", text)):
-            if name in self.modalities and sequences is not None:
-                tokens = collate_tokens([np.asarray(s) for s in sequences], self.task.max_tokens[name])
+        for name, key in (("speech", "audio"), ("text", "text")):
+            if name in self.modalities and name in given:
+                tokens = collate_tokens([np.asarray(s) for s in given[name]], self.task.max_tokens[name])
                 net_input[key] = torch.from_numpy(tokens).to(device)
         with torch.inference_mode():
             logits, _ = self.model(**net_input, features_only=True, classification_head_name=self.head)
@@ -134,17 +164,10 @@ class TokenEmotionPredictor:
         best = max(range(len(values)), key=values.__getitem__)
         return Prediction(self.mode.classes[best], dict(zip(self.mode.classes, values, strict=True)))
 
-    def _samples(self, wav: str | os.PathLike[str] | np.ndarray | None) -> np.ndarray:
+    def _samples(self, wav: Wave | None) -> np.ndarray:
         if wav is None:
             raise EmofairError("this model listens to speech", remedy="Give a wav file")
-        if isinstance(wav, np.ndarray):
-            if wav.ndim != 1 or not len(wav) or not np.isfinite(wav).all():
-                raise EmofairError(
-                    f"samples of shape {list(wav.shape)} are not one finite mono waveform",
-                    remedy=f"Give a float array [n] at {SAMPLE_RATE} Hz",
-                )
-            return wav.astype(np.float32, copy=False)
-        return read_audio(wav, resample=True)
+        return read_audio(wav, resample=True) if isinstance(wav, (str, os.PathLike)) else waveform(wav)
 
     def _locate(self, kind: str) -> Path:
         return ssl.locate(kind, ssl_dir=self._ssl_dir, path=self._paths[kind])
@@ -158,3 +181,12 @@ class TokenEmotionPredictor:
                 file=folder / "dict.txt",
                 remedy="Give the folder of the pretrained model that it was fine-tuned from",
             )
+
+
+def _count(lists: Mapping[str, Sequence]) -> int:
+    """Length of parallel lists."""
+    lengths = {len(each) for each in lists.values()}
+    if len(lengths) > 1:
+        told = " and ".join(f"{len(each)} {name}" for name, each in lists.items())
+        raise EmofairError(f"{told} are not parallel lists", remedy="Give one per utterance, None where there is none")
+    return lengths.pop()

@@ -7,12 +7,14 @@ import io
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 import emofair
+from emofair.cli import predict as verb
 from emofair.cli.main import main
 from emofair.data.audio import read_audio
 from emofair.data.manifests import Utterance, write_corpus
@@ -230,6 +232,63 @@ def test_bad_files_among_good_ones(home, predict, tmp_path):
     assert model.predict(resampled).value == pytest.approx(records["03 44100.wav"]["value"], abs=1e-6)
 
 
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Windows of two batches of two; notes which were asked for, and stops the program at ``stop_at``."""
+    from emofair.inference.token_emotion import TokenEmotionPredictor
+
+    monkeypatch.setattr(verb, "BATCH", 2)
+    monkeypatch.setattr(verb, "WINDOW", 4)
+    original, seen = TokenEmotionPredictor.predict_many, SimpleNamespace(batches=[], stop_at=None)
+
+    def predict_many(self, wavs, texts):
+        seen.batches.append([int(re.search(r"number (\d+)", text)[1]) for text in texts])
+        if seen.batches[-1] == seen.stop_at:
+            raise KeyboardInterrupt
+        return original(self, wavs, texts)
+
+    monkeypatch.setattr(TokenEmotionPredictor, "predict_many", predict_many)
+    return seen
+
+
+def with_texts(home, order):
+    texts = [word for i in order for word in ("--text", text_of(i))]
+    return [*(home / "wav" / f"clip{i}.wav" for i in order), *texts]
+
+
+def test_batches_are_of_similar_length_and_rows_in_the_order_of_the_input(home, predict, validated, small_batches):
+    order = (15, 12, 14, 13, 17, 16)
+    code, out, _ = predict("--format", "jsonl", *with_texts(home, order))
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and small_batches.batches == [[12, 13], [14, 15], [17, 16]]
+    assert [record["input"] for record in records] == [str(home / "wav" / f"clip{i}.wav") for i in order]
+    for i, record in zip(order, records, strict=True):
+        assert record["scores"] == pytest.approx(validated[f"clip{i}"], abs=2e-6)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
+def test_what_is_predicted_when_the_user_stops_is_not_lost(home, predict, small_batches, form):
+    small_batches.stop_at = [14, 15]
+    # The longest comes first, so that nothing of its window can be shown before the end of it.
+    code, out, errors = predict("--format", form, *with_texts(home, (15, 12, 14, 11, 13)))
+    assert (code, errors) == (130, ["emofair: stopped"])
+    assert re.findall(r"clip(\d+)\.wav", out) == ["12", "11"]
+    assert small_batches.batches == [[11, 12], [14, 15]]
+
+
+def test_rows_come_out_as_soon_as_they_are_known(home, predict, small_batches, monkeypatch):
+    small_batches.stop_at = [14, 15]
+    rows, write = [], verb.JsonLines.write
+
+    def note(self, name, result):
+        rows.append((name[-6:-4], len(small_batches.batches)))
+        write(self, name, result)
+
+    monkeypatch.setattr(verb.JsonLines, "write", note)
+    predict("--format", "jsonl", *with_texts(home, (11, 12, 15, 14)))
+    assert rows == [("11", 1), ("12", 1)]
+
+
 def test_an_utterance_without_its_text_is_named(home, predict, tmp_path):
     items = [Utterance(f"u{i}", f"wav/clip0{i}.wav", 5000 + 900 * i, text="yes" if i else None) for i in range(2)]
     write_corpus(tmp_path, {"test": items}, root=home, name="texts")
@@ -283,3 +342,12 @@ def test_tokenisers_of_another_model_are_refused(home, tmp_path):
 def test_samples_that_are_no_waveform(model, samples):
     with pytest.raises(EmofairError, match=r"not one finite mono waveform.*16000 Hz"):
         model.predict(samples.astype(np.float32), text="x")
+
+
+def test_lists_that_are_empty_or_not_parallel(home, model):
+    wav = home / "wav" / "clip12.wav"
+    assert model.predict_many([], []) == model.predict_tokens([], []) == []
+    with pytest.raises(EmofairError, match="2 recordings and 1 transcripts are not parallel"):
+        model.predict_many([wav, wav], ["x"])
+    with pytest.raises(EmofairError, match="1 speech and 2 text are not parallel"):
+        model.predict_tokens([np.array([0, 5, 2])], [np.array([0, 5, 2])] * 2)
