@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emofair.cli import disjoint
+from emofair.cli.disjoint import MOST_SHOWN
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 HELP = "a corpus or a list of clips -> manifests; --check verifies them"
 SOURCES = ("iemocap", "meld", "mosi", "mosei", "tsv", "synthetic")
-MOST_SHOWN = 20
 
 # Options that only some sources have: a wrong one is an error instead of being ignored.
 _ONLY_FOR = {
@@ -57,9 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-only", action="store_true", default=None, help="ignore the audio, there may be none")
     parser.add_argument("--resample", action="store_true", default=None, help="accept audio that is not at 16 kHz")
     parser.add_argument("--skip-bad", action="store_true", default=None, help="leave out rows that cannot be used")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="accept ids, speakers and audio that are in two splits"
-    )
+    parser.add_argument("--allow-overlap", action="store_true", help=disjoint.HELP)
     parser.add_argument(
         "--allow-count-mismatch", action="store_true", default=None, help="accept counts that differ from the published"
     )
@@ -105,7 +104,6 @@ def _synthetic(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     from emofair.corpora.measure import measure, without_audio
-    from emofair.data.corpus_check import overlaps, shared_audio
     from emofair.data.manifests import write_corpus
 
     source = _read(args)
@@ -119,16 +117,10 @@ def _prepare(args: argparse.Namespace) -> None:
         measure(source, resample=bool(args.resample), progress=True)
     _report(source, skip=bool(args.skip_bad))
     _compare_counts(source, go_on=bool(args.allow_count_mismatch))
-    found = overlaps(source.splits, shared=source.shared_groups, allow=args.allow_overlap)
-    _refuse([problem for problem in found if not (problem.warning and args.check)], "--allow-overlap")
-    doubles = list(shared_audio(source.splits, progress=True))
-    for split, identifier, other_split, other in doubles[:MOST_SHOWN]:
-        _say(f"the same audio is in {split} ({identifier}) and {other_split} ({other})")
-    if doubles and not args.allow_overlap:
-        raise EmofairError(
-            f"{len(doubles)} clips are in two splits",
-            remedy="remove them from one, or accept them with --allow-overlap",
-        )
+    # --check tells the warnings once more.
+    disjoint.refuse_overlap(
+        source.splits, allow=args.allow_overlap, shared=source.shared_groups, warnings=not args.check
+    )
     write_corpus(
         args.out,
         source.splits,
@@ -191,13 +183,6 @@ def _compare_counts(source: Source, go_on: bool) -> None:
             file=source.root,
             remedy="complete the download, or go on with --allow-count-mismatch",
         )
-
-
-def _refuse(problems: list, option: str) -> None:
-    for problem in problems:
-        _say(str(problem))
-    if any(not problem.warning for problem in problems):
-        raise EmofairError("the splits are not disjoint", remedy=f"correct the list, or accept it with {option}")
 
 
 def _print_summary(out: str) -> None:

@@ -11,10 +11,13 @@ on where it stopped. Utterances that cannot be tokenised are left out and listed
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emofair.cli import disjoint
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-unknown", type=float, default=1.0, metavar="PERCENT", help="most unknown tokens before it is an error"
     )
+    parser.add_argument("--allow-overlap", action="store_true", help=disjoint.HELP)
     parser.add_argument("--strict", action="store_true", help="exit with 1 when problems.tsv has any row")
 
 
@@ -71,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     if not items:
         raise EmofairError(f"no utterance is usable ({unusable[0].what})", file=args.manifest)
     _check_has(items, kinds)
+    if not _was_prepared(args.manifest):
+        _check_disjoint(items, kinds, args.allow_overlap)
     out = Path(args.out)
     store = TokenStore(out / "raw")
     tokenizers, made_with = _tokenizers(args, kinds)
@@ -121,6 +127,32 @@ def _read_items(args: argparse.Namespace, kinds: tuple[str, ...]) -> tuple[list[
     else:
         raise EmofairError("no such file or folder", file=manifest, remedy="Name a list or a prepared corpus")
     return [(split, utterance) for split, items in splits.items() for utterance in items], problems
+
+
+def _was_prepared(manifest: str) -> bool:
+    """Whether `prepare` wrote the manifest, and so has looked for what its splits share."""
+    from emofair.data.manifests import read_corpus
+
+    return bool(read_corpus(manifest))
+
+
+def _check_disjoint(items: list[Item], kinds: tuple[str, ...], allow: bool) -> None:
+    from emofair.corpora import Source
+    from emofair.corpora.measure import measure
+
+    splits: dict[str, list] = {}
+    for split, utterance in items:
+        # Text alone needs no audio, and then nobody vouches for what is there.
+        if "audio_token" not in kinds:
+            utterance = dataclasses.replace(utterance, path="")
+        splits.setdefault(split, []).append(utterance)
+    if len(splits) < 2:
+        return
+    # Unusable audio leaves this copy; it becomes a row of problems.tsv later.
+    with contextlib.suppress(EmofairError):
+        audible = Source("list", "", {split: [u for u in each if u.has_audio] for split, each in splits.items()})
+        measure(audible, resample=True, progress=True)
+    disjoint.refuse_overlap(splits, allow=allow, skip_bad=True)
 
 
 def _check_has(items: list[Item], kinds: tuple[str, ...]) -> None:

@@ -78,10 +78,13 @@ def overlaps(splits: Splits, *, shared: Iterable[str] = (), allow: bool = False)
     return found
 
 
-def shared_audio(splits: Splits, *, progress: bool = False) -> Iterator[tuple[str, str, str, str]]:
+def shared_audio(
+    splits: Splits, *, progress: bool = False, skip_bad: bool = False
+) -> Iterator[tuple[str, str, str, str]]:
     """Clips of different splits with the same samples: (split, id, other split, other id).
 
-    Only clips whose length occurs in two splits are decoded, so a whole corpus takes seconds.
+    Only clips whose length occurs in two splits are decoded, so a whole corpus takes seconds. One that cannot be
+    decoded raises `EmofairError`, or is left out with ``skip_bad``.
     """
     lengths: dict[int, set[str]] = defaultdict(set)
     for split, items in splits.items():
@@ -90,11 +93,18 @@ def shared_audio(splits: Splits, *, progress: bool = False) -> Iterator[tuple[st
     candidates = {
         split: [u for u in items if u.has_audio and len(lengths[u.n_samples]) > 1] for split, items in splits.items()
     }
-    hashes = (
-        (split, u, audio_hash(u.path, start=u.start, end=u.end))
-        for split, u in _bar(candidates, "duplicates", progress)
-    )
-    yield from _same_hash(hashes)
+    yield from _same_hash(_hashes(candidates, progress, skip_bad))
+
+
+def _hashes(candidates: Splits, progress: bool, skip_bad: bool) -> Iterator[tuple[str, Utterance, str]]:
+    for split, utterance in _bar(candidates, "duplicates", progress):
+        try:
+            digest = audio_hash(utterance.path, start=utterance.start, end=utterance.end)
+        except EmofairError:
+            if not skip_bad:
+                raise
+        else:
+            yield split, utterance, digest
 
 
 def summary_table(splits: Splits) -> str:

@@ -372,3 +372,51 @@ def test_missing_manifests_and_models_are_named(run, six, tmp_path):
         run(tmp_path / "hollow")
     with pytest.raises(EmofairError, match=r"vq-wav2vec_kmeans\.pt"):
         run(six, models=tmp_path / "hollow")
+
+
+def with_duplicate(tmp_path, **changes):
+    """A list whose only test clip is a training clip under another name, re-wrapped."""
+    for name, audio, subtype in (("a", sound(4000, 1), "FLOAT"), ("b", sound(4000, 2), "FLOAT")):
+        soundfile.write(tmp_path / f"{name}.wav", audio, 16000, subtype=subtype)
+    soundfile.write(tmp_path / "copy.flac", soundfile.read(tmp_path / "a.wav")[0], 16000, subtype="PCM_24")
+    soundfile.write(tmp_path / "a.wav", soundfile.read(tmp_path / "copy.flac")[0], 16000, subtype="FLOAT")
+    rows = [("a", "a.wav", "yes", "neu", "train", "S1"), ("b", "b.wav", "no", "sad", "train", "S2")]
+    rows.append(("c", "copy.flac", "well", "neu", "test", changes.get("speaker", "S3")))
+    return write_list(tmp_path, rows, ("id", "wav", "text", "label", "split", "speaker"))
+
+
+def test_the_same_sound_in_two_splits_is_refused_unless_allowed(run, tmp_path, capsys):
+    items = with_duplicate(tmp_path)
+    with pytest.raises(EmofairError, match=r"1 clips are in two splits.*--allow-overlap"):
+        run(items)
+    assert "emofair: the same audio is in train (a) and test (c)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run(items, "--allow-overlap")[0] == 0
+    assert run(items, "--mode", "text", out="text")[0] == 0
+
+
+def test_a_speaker_of_two_splits_is_refused_unless_allowed(run, tmp_path, capsys):
+    items = with_duplicate(tmp_path, speaker="S1")
+    for mode in ("all", "text"):
+        with pytest.raises(EmofairError, match=r"the splits are not disjoint.*--allow-overlap"):
+            run(items, "--mode", mode)
+        assert "error: 1 speakers occur in more than one of train, test: S1" in capsys.readouterr().err
+
+
+def test_a_prepared_corpus_has_been_checked_and_a_plain_manifest_has_not(run, tmp_path):
+    with_duplicate(tmp_path)
+    splits = {"train": [Utterance("a", "a.wav", 4000, text="so")], "test": [Utterance("c", "copy.flac", 4000)]}
+    write_corpus(tmp_path / "corpus", splits, root=tmp_path, name="copies", allow_overlap=True)
+    assert run(tmp_path / "corpus", "--mode", "speech")[0] == 0
+    (tmp_path / "corpus" / "corpus.json").unlink()
+    with pytest.raises(EmofairError, match="1 clips are in two splits"):
+        run(tmp_path / "corpus", "--mode", "speech")
+
+
+def test_audio_that_cannot_be_compared_is_a_problem_of_its_own(run, tmp_path):
+    good, bad = sound(4000), np.full(4000, np.nan, dtype=np.float32)
+    for name, audio in (("a", good), ("b", bad), ("c", bad), ("d", 0.5 * good)):
+        soundfile.write(tmp_path / f"{name}.wav", audio, 16000, subtype="FLOAT")
+    rows = [(name, f"{name}.wav", "yes", "neu", "train" if name in "ab" else "test") for name in "abcd"]
+    assert run(write_list(tmp_path, rows))[0] == 0
+    assert sorted(problems(tmp_path / "out")) == ["b", "c"]
