@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from emofair.data.token_files import TokenFiles, parse_tokens
+from emofair.data.token_files import TokenFiles, check_padding, parse_tokens
 from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 
 CACHE_FOLDER = ".emofair_cache"
-_MAGIC = b"emofair token pack 1\n"
+_MAGIC = b"emofair token pack 2\n"
 _HEADER_BYTES = 512
 
 
@@ -161,14 +161,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _pack(files: TokenFiles) -> tuple[np.ndarray, np.ndarray]:
-    """Parse all files: offsets int64 [n + 1] and the flat ids."""
+    """Parse and check all files: offsets int64 [n + 1] and the flat ids."""
     begin = time.monotonic()
-    sequences = [
-        parse_tokens(files.path(index)).astype(np.int32)
-        for index in tqdm(
-            range(len(files.ids)), f"packing {files.split} {files.kind}", delay=2, unit="file", leave=False
-        )
-    ]
+    sequences = []
+    for index in tqdm(range(len(files.ids)), f"packing {files.split} {files.kind}", delay=2, unit="file", leave=False):
+        tokens = parse_tokens(files.path(index))
+        check_padding(tokens, files.path(index))
+        sequences.append(tokens.astype(np.int32))
     offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
     np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
     flat = np.concatenate(sequences) if sequences else np.zeros(0, dtype=np.int32)

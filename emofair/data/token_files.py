@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emofair.errors import EmofairError
+from emofair.special_tokens import PAD
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,22 @@ def parse_tokens(path: str | os.PathLike[str]) -> np.ndarray:
     if tokens.max() > _LARGEST:
         raise EmofairError(f"token file holds {tokens.max()}, which is too large for a token id", file=path)
     return tokens
+
+
+def check_padding(tokens: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Raise EmofairError naming file and position where the model would take a sequence, or a part of it, for padding.
+
+    Padding at the end is harmless.
+    """
+    padding = np.flatnonzero(tokens == PAD)
+    if len(padding) == len(tokens):
+        raise EmofairError(f"token file holds only {PAD}, the id of padding", file=path)
+    if len(padding) and padding[0] < len(tokens) - len(padding):
+        raise EmofairError(
+            f"token file holds {PAD}, the id of padding, at position {padding[0] + 1} of {len(tokens)}",
+            file=path,
+            remedy="Write it again with 'emofair tokenize'",
+        )
 
 
 class TokenFiles:

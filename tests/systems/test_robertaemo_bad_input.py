@@ -76,7 +76,15 @@ def test_missing_token_file(refused, corpus, kind):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "is empty"), (" \n", "is empty"), ("0\t5\t-7\t2", "holds '-7', not a token id"), ("0 5 x 2", "holds 'x'")],
+    [
+        *(
+            ("", "is empty"),
+            (" \n", "is empty"),
+            ("0\t5\t-7\t2", "holds '-7', not a token id"),
+            ("0 5 x 2", "holds 'x'"),
+        ),
+        *(("1 1", "holds only 1"), ("0 5 1 2", "holds 1, the id of padding, at position 3")),
+    ],
 )
 def test_token_file_without_usable_content(refused, corpus, content, said):
     path = corpus.raw / "valid" / "text" / f"{corpus.ids['valid'][1]}.txt"

@@ -1,9 +1,10 @@
 import logging
 import os
 
+import numpy as np
 import pytest
 
-from emofair.data.token_files import TokenFiles, parse_tokens
+from emofair.data.token_files import TokenFiles, check_padding, parse_tokens
 from emofair.errors import EmofairError
 
 
@@ -51,6 +52,26 @@ def test_anything_else_names_the_file(tmp_path, content, said):
     assert "clip 7.txt" in str(error.value)
     with pytest.raises(EmofairError, match=r"gone\.txt: token file cannot be read"):
         parse_tokens(tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize("tokens", [[0, 5, 2], [0, 2, 1, 1], [7]])
+def test_padding_at_the_end_is_harmless(tokens):
+    check_padding(np.array(tokens), "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ([1], "holds only 1, the id of padding"),
+        ([1, 1, 1], "holds only 1, the id of padding"),
+        ([0, 5, 1, 6, 2], "holds 1, the id of padding, at position 3 of 5"),
+        ([1, 0, 5, 2], "holds 1, the id of padding, at position 1 of 4"),
+        ([0, 1, 2, 1, 1, 1], "holds 1, the id of padding, at position 2 of 6"),
+    ],
+)
+def test_padding_elsewhere_is_named(tokens, said):
+    with pytest.raises(EmofairError, match=rf"^a\.txt: token file {said}"):
+        check_padding(np.array(tokens), "a.txt")
 
 
 def test_files_of_a_resplit_corpus_are_found_elsewhere_and_counted_once(tmp_path, caplog):
