@@ -19,7 +19,8 @@ import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from emofair.errors import EmofairError, MissingExtra
+from emofair.cli.outputs import check_folder
+from emofair.errors import MissingExtra
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
 
@@ -49,12 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the result as JSON; write the folder if one is asked for."""
     if args.out is not None:
-        try:
-            Path(args.out).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EmofairError(
-                f"not usable as a folder ({error.strerror})", file=args.out, remedy="Give another --out"
-            ) from None
+        check_folder(args.out).mkdir(parents=True, exist_ok=True)
         # What is there must not look like the result of a run that fails.
         Path(args.out, METRICS).unlink(missing_ok=True)
     logging.basicConfig(format="%(levelname)s | %(message)s", level=logging.WARNING, stream=sys.stderr)

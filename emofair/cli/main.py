@@ -58,6 +58,13 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our output went away (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A file or folder of the wrong kind, a full disk: none of our doing, wherever it came up.
+        if error.errno is None or os.environ.get("EMOFAIR_TRACEBACK"):
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"emofair: error: {place}{error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("emofair: stopped", file=sys.stderr)
         return 130

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from emofair.cli import disjoint
 from emofair.cli.disjoint import MOST_SHOWN
+from emofair.cli.outputs import check_folder
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option) is not None and args.source not in sources:
             flag = "--" + option.replace("_", "-")
             raise EmofairError(f"{flag} does not go with {args.source or '--check alone'} (only {', '.join(sources)})")
+    if args.source:
+        check_folder(args.out)
     if args.source == "synthetic":
         _synthetic(args)
     elif args.source:

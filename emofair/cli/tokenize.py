@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emofair.cli import disjoint
+from emofair.cli.outputs import check_folder
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Tokenise; return 0, or 1 with ``--strict`` and problems."""
     if not 0 <= args.rank < args.nshard:
         raise EmofairError(f"--rank {args.rank} is not from 0 to {args.nshard - 1}, below --nshard {args.nshard}")
-    kinds = MODES[args.mode]
+    kinds, out = MODES[args.mode], check_folder(args.out)
     items, problems = _read_items(args, kinds)
     from emofair.units import token_jobs, token_manifests
     from emofair.units.token_store import TokenStore
@@ -77,7 +78,6 @@ def run(args: argparse.Namespace) -> int:
     _check_has(items, kinds)
     if not _was_prepared(args.manifest):
         _check_disjoint(items, kinds, args.allow_overlap)
-    out = Path(args.out)
     store = TokenStore(out / "raw")
     tokenizers, made_with = _tokenizers(args, kinds)
     for kind in kinds:
