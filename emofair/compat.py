@@ -257,8 +257,7 @@ def _wrap_checkpoint_loading() -> None:
     """Tell what is wrong with an unreadable checkpoint, and the way back, instead of a pickle traceback."""
     from fairseq import checkpoint_utils
 
-    from emofair.checkpoints import safe
-    from emofair.checkpoints.robertaemo import refuse_original
+    from emofair.checkpoints import robertaemo, safe
 
     original = checkpoint_utils.load_checkpoint_to_cpu
 
@@ -269,8 +268,10 @@ def _wrap_checkpoint_loading() -> None:
         except EmofairError:
             raise
         except Exception as error:
+            # fairseq brings the options of old checkpoints up to date first, and may stumble over theirs.
+            robertaemo.refuse_original_file(path)
             raise safe.explain(path, error) from error
-        refuse_original(state, path)
+        robertaemo.refuse_original(state, path)
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu

@@ -62,6 +62,15 @@ def refuse_original(checkpoint: Mapping[str, Any], path: str | PathLike[str]) ->
         )
 
 
+def refuse_original_file(path: str | PathLike[str]) -> None:
+    """The same for a file; one that cannot be read is left to others."""
+    try:
+        checkpoint = safe.load(path)
+    except EmofairError:
+        return
+    refuse_original(checkpoint, path)
+
+
 def import_upstream(
     path: str | PathLike[str], *, text_heads: int | None = None, speech_heads: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:

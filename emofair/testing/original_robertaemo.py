@@ -13,6 +13,34 @@ if TYPE_CHECKING:
 HEAD = "emotion_classification_head"
 BRANCHES = {"text": "model_text2vec", "speech": "roberta_vqwav2vec"}
 
+# Some of the options that fairseq 0.9 stored with every model, in its spelling.
+_OF_FAIRSEQ = {
+    "optimizer": "adam",
+    "adam_betas": "(0.9, 0.98)",
+    "adam_eps": 1e-06,
+    "lr": [1e-05],
+    "clip_norm": 0.0,
+    "min_lr": -1,
+    "max_epoch": 10,
+    "max_update": 0,
+    "update_freq": [8],
+    "lr_scheduler": "polynomial_decay",
+    "ddp_backend": "no_c10d",
+    "distributed_world_size": 1,
+    "bucket_cap_mb": 25,
+    "device_id": 0,
+    "cpu": False,
+    "fp16": False,
+    "memory_efficient_fp16": False,
+    "log_format": None,
+    "tensorboard_logdir": "",
+    "max_sentences": 4,
+    "save_dir": "checkpoints",
+    "restore_file": "None",
+    "reset_optimizer": True,
+    "no_epoch_checkpoints": True,
+}
+
 
 class OriginalRobertaEMO:
     """Two small random encoders with cross-attention stacks and an output layer, stored as the original does.
@@ -55,6 +83,7 @@ class OriginalRobertaEMO:
     def save(self, path: str | Path, arch: str = "robertEMO_large", **options: Any) -> Path:
         """Write the checkpoint; ``options`` replace stored command-line options. Returns its path."""
         import torch
+        from fairseq.meters import AverageMeter, StopwatchMeter, TimeMeter
 
         state = {}
         for name in self.modalities:
@@ -90,6 +119,7 @@ class OriginalRobertaEMO:
             "seed": 7,
             "valid_subset": "valid",
             "best_checkpoint_metric": "loss",
+            **_OF_FAIRSEQ,
         }
         checkpoint = {
             "args": Namespace(**values | options),
@@ -102,7 +132,12 @@ class OriginalRobertaEMO:
                     "num_updates": 2760,
                 }
             ],
-            "extra_state": {"train_iterator": {"epoch": 10, "iterations_in_epoch": 0}, "best": 0.42, "val_loss": 0.43},
+            "extra_state": {
+                "train_iterator": {"epoch": 10, "iterations_in_epoch": 0},
+                "train_meters": {"train_loss": AverageMeter(), "wps": TimeMeter(), "train_wall": StopwatchMeter()},
+                "best": 0.42,
+                "val_loss": 0.43,
+            },
             "last_optimizer_state": None,
         }
         torch.save(checkpoint, path)

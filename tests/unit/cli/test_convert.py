@@ -132,6 +132,23 @@ def test_the_original_itself_is_refused_with_the_way_on(tmp_path, token_corpora,
 
     with pytest.raises(EmofairError, match=re.escape(way_on)):
         load_checkpoint_to_cpu(str(path))
+    # Without what fairseq wants to bring up to date, as in a file that somebody made smaller.
+    stored = safe.load(path)
+    stored["optimizer_history"] = [{"num_updates": 2760}]
+    torch.save(stored, path)
+    with pytest.raises(EmofairError, match=re.escape(way_on)):
+        load_checkpoint_to_cpu(str(path))
+
+
+def test_fairseq_validate_says_so_too(token_corpora, tmp_path):
+    foreign = OriginalRobertaEMO(**SHAPE).save(tmp_path / "upstream.pt")
+    done = run(
+        *("fairseq-validate", "--user-dir", "emofair", "--task", "emotion_prediction", "--path", foreign),
+        *("--data", token_corpora("iemocap").data, "--batch-size", 4, "--cpu"),
+        check=False,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"emofair convert {foreign} --to fairseq --out FILE.")
 
 
 def test_only_the_trained_output_layer_is_kept(tmp_path, capsys):
