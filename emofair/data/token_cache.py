@@ -1,7 +1,8 @@
 """Token files packed into one memory-mapped array per split and kind.
 
 Opening and parsing thousands of small text files in every epoch is slow, so they are read once and packed. A pack is
-rebuilt whenever a file or the list of items has changed, or when it is damaged.
+rebuilt whenever a file or the list of items has changed, or when it is damaged, and deleted when a newer one of its
+split and kind is written and nobody has used it for a month.
 
 Layout of a pack: 512 bytes of header (magic line, JSON, spaces), int64 offsets [n + 1], then all ids in one flat array
 of the smallest of uint16 and int32 that holds them.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import glob
 import hashlib
 import json
 import logging
@@ -32,6 +34,7 @@ from emofair.errors import EmofairError
 logger = logging.getLogger(__name__)
 
 CACHE_FOLDER = ".emofair_cache"
+KEPT_DAYS = 30
 _MAGIC = b"emofair token pack 2\n"
 _HEADER_BYTES = 512
 
@@ -83,6 +86,7 @@ class TokenCache:
                     if not header:
                         packed = packed or _pack(files)
                         header = _write(folder / name, files.key, *packed)
+                        _remove_unused(folder, name)
                 return cls(folder / name, files, header)
             except OSError as error:
                 problem = error
@@ -106,6 +110,8 @@ class TokenCache:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise EmofairError(f"the token cache has gone ({error})", file=self.path) from None
+        with contextlib.suppress(OSError):
+            os.utime(self.path)  # says when it was last used; access times are often switched off
         if _parse_header(mapped[:_HEADER_BYTES]) != head:
             raise EmofairError("the token cache has been rebuilt from other files during the run", file=self.path)
         self._offsets = np.frombuffer(mapped, np.int64, head["n"] + 1, _HEADER_BYTES)
@@ -206,6 +212,28 @@ def _write(path: Path, key: str, offsets: np.ndarray, flat: np.ndarray) -> dict[
     finally:
         temporary.unlink(missing_ok=True)
     return header
+
+
+def _remove_unused(folder: Path, name: str) -> None:
+    """Delete packs of the split and kind of the pack ``name`` that no process has opened for `KEPT_DAYS`.
+
+    Lists change, folds above all, and every list has a pack of its own. Under its lock a pack is not being rebuilt, and
+    whoever has it mapped keeps it.
+    """
+    oldest = time.time() - KEPT_DAYS * 86400
+    family = glob.escape(name.rsplit(".", 2)[0])
+    for path in folder.glob(f"{family}.*.pack"):
+        with contextlib.suppress(OSError):
+            if path.name != name and path.stat().st_mtime < oldest:
+                lock = path.with_name(f"{path.name}.lock")
+                with _locked(lock):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+                        lock.unlink()
+    for left in folder.glob(f"{family}.*.tmp"):  # of a killed process
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < oldest:
+                left.unlink()
 
 
 def _parse_header(raw: bytes) -> dict[str, Any] | None:

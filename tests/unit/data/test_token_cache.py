@@ -246,3 +246,43 @@ def test_reading_from_the_pack_is_ten_times_faster_than_from_text(tmp_path):
     pack = best(lambda index: cache[index].astype(np.int64))
     assert os.path.getsize(cache.path) < 400 * 1200 * 2
     assert text / pack > 10, f"{400 / text:.0f} items/s from text, {400 / pack:.0f} items/s from the pack"
+
+
+def aged(path, days):
+    then = time.time() - days * 86400
+    os.utime(path, (then, then))
+
+
+def test_packs_that_nobody_uses_any_more_are_deleted_when_a_new_one_is_written(tmp_path):
+    sequences = corpus(tmp_path)
+    lists = [dict(list(sequences.items())[:n]) for n in (1, 2, 3, 4, 5)]
+    forgotten, used, recent, busy = (open_all(tmp_path, each) for each in lists[:4])
+    other = TokenCache.open(tmp_path, "train", "audio_token", ["id_5"], cache_dir=tmp_path / "elsewhere")
+    for cache in (forgotten, used, busy, other):
+        aged(cache.path, 31)
+    aged(recent.path, 29)
+    assert_same(open_all(tmp_path, lists[1]), lists[1])  # counts as use
+    pickled = pickle.dumps(busy)
+    pickle.loads(pickled)[0]  # as in a data worker
+    left = forgotten.path.with_name(f"{forgotten.path.name}.77.tmp")
+    left.write_bytes(b"half")
+    aged(left, 31)
+    foreign = forgotten.path.with_name("train.text.0123456789abcdef.pack")
+    foreign.write_bytes(b"another kind")
+    aged(foreign, 31)
+    newest = open_all(tmp_path, lists[4])
+    kept = {cache.path.name for cache in (used, recent, busy, newest)} | {foreign.name}
+    assert {path.name for path in newest.path.parent.glob("*.pack")} == kept
+    assert not left.exists() and not forgotten.path.with_name(f"{forgotten.path.name}.lock").exists()
+    assert other.path.exists()
+    assert_same(forgotten, lists[0])  # mapped before
+    assert_same(open_all(tmp_path, lists[0]), lists[0])  # built again
+
+
+def test_opening_deletes_nothing(tmp_path):
+    sequences = corpus(tmp_path)
+    first = open_all(tmp_path, {"id_1": sequences["id_1"]})
+    second = open_all(tmp_path, {"id_2": sequences["id_2"]})
+    aged(first.path, 400)
+    open_all(tmp_path, {"id_2": sequences["id_2"]})
+    assert first.path.exists() and second.path.exists()
