@@ -34,13 +34,17 @@ LOSS_PRIORITY, FIGURE_PRIORITY = 0, 20
 class MetricFamily(Protocol):
     """A module of `emofair.metrics`: from the names of classes to figures and to a text table."""
 
-    def figures(self, names: Sequence[str]) -> Mapping[str, Figure]: ...
+    def figures(self, names: Sequence[str]) -> Mapping[str, Figure]:
+        """Every figure by name, as a function of the summed counts."""
 
-    def report(self, sums: Tensor, names: Sequence[str]) -> str: ...
+    def report(self, sums: Tensor, names: Sequence[str]) -> str:
+        """The figures of every class as a text table."""
 
-    def confusion(self, sums: Tensor, names: Sequence[str]) -> np.ndarray | None: ...
+    def confusion(self, sums: Tensor, names: Sequence[str]) -> np.ndarray | None:
+        """The matrix [true, predicted] of classes; None where there are none."""
 
-    def constant_guess(self, target: Tensor, names: Sequence[str]) -> tuple[str, Tensor]: ...
+    def constant_guess(self, target: Tensor, names: Sequence[str]) -> tuple[str, Tensor]:
+        """The best answer that is the same for every item of ``target`` [N], and the counts that it gives."""
 
 
 def counts_key(family: str, names: Sequence[str]) -> str:

@@ -40,6 +40,7 @@ class AudioInfo:
 
     @property
     def seconds(self) -> float:
+        """Length of the recording."""
         return self.n_samples / self.sample_rate
 
     def span(self, start: float | None = None, end: float | None = None) -> tuple[int, int]:

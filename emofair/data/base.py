@@ -50,15 +50,19 @@ class EmofairDataset(FairseqDataset):
         return self.collate(samples) if samples else {}
 
     def size(self, index: int) -> int:
+        """Size of an item, in the unit of ``sizes``."""
         return int(self.sizes[index])
 
     def num_tokens(self, index: int) -> int:
+        """The same, as ``--max-tokens`` counts it."""
         return int(self.sizes[index])
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        """Sizes of several items, int64 [n]."""
         return self.sizes[indices]
 
     def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; the order of items of equal size follows it."""
         self.epoch = epoch
 
     @property

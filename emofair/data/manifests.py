@@ -59,6 +59,7 @@ class Utterance:
 
     @property
     def has_audio(self) -> bool:
+        """Whether there is a recording; text-only utterances have an empty path."""
         return bool(self.path)
 
 

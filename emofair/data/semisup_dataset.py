@@ -32,6 +32,7 @@ class SemisupDataset(EmofairDataset):
         return np.argsort(self.unlabelled.sizes, kind="stable")[places.astype(np.int64)]
 
     def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next, and draw its companions."""
         super().set_epoch(epoch)
         self.labelled.set_epoch(epoch)
         self._companions = self._draw()
@@ -40,6 +41,7 @@ class SemisupDataset(EmofairDataset):
         return self.labelled[index], self.unlabelled[int(self._companions[index])]
 
     def collate(self, samples: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+        """Merge pairs of labelled and unlabelled items into a batch."""
         batch = self.labelled.collate([labelled for labelled, _ in samples])
         batch["unlabelled"] = self.unlabelled.collate([unlabelled for _, unlabelled in samples])["net_input"]
         return batch

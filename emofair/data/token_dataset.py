@@ -105,6 +105,7 @@ class SpeechTextTokenDataset(EmofairDataset):
         return {"id": int(index), **{kind: cache[index] for kind, cache in self.caches.items()}}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Merge items into a batch as described above, each modality padded with 1 and cut to its cap."""
         ids = np.array([sample["id"] for sample in samples], dtype=np.int64)
         net_input, ntokens = {}, 0
         for kind in self.caches:

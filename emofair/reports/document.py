@@ -24,17 +24,23 @@ img { max-width: 100%; }
 
 @dataclass(frozen=True)
 class Heading:
+    """A heading; level 1 is that of the whole report."""
+
     level: int
     text: str
 
 
 @dataclass(frozen=True)
 class Text:
+    """A paragraph."""
+
     text: str
 
 
 @dataclass(frozen=True)
 class Items:
+    """A list with a bullet before each item."""
+
     items: Sequence[str]
 
 
@@ -49,6 +55,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
+    """Lines to copy as they are."""
+
     lines: Sequence[str]
 
 

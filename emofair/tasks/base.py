@@ -74,6 +74,7 @@ class EmofairTask(FairseqTask):
 
     @classmethod
     def add_args(cls, parser) -> None:
+        """Add the options of the task's configuration to fairseq's parser, with ``--data`` for its positional."""
         from fairseq.dataclass.utils import gen_parser_from_dataclass
 
         gen_parser_from_dataclass(_DataAsOption(parser), getattr(cls, "__dataclass")())
@@ -236,8 +237,10 @@ class EmofairTask(FairseqTask):
 
     @property
     def source_dictionary(self) -> None:
+        """None: inputs are audio, or ids that were made with the dictionary of a pretrained model."""
         return None
 
     @property
     def target_dictionary(self) -> None:
+        """None: targets are labels."""
         return None
