@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import inspect
 import logging
 import os
 import pkgutil
@@ -67,6 +68,10 @@ def _import_fairseq() -> None:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+    from fairseq.tasks import FairseqTask
+
+    if "from_checkpoint" not in inspect.signature(FairseqTask.build_criterion).parameters:
+        raise EmofairError("this fairseq is too old, as the official 0.12.2 is", remedy=REMEDIES["fairseq"])
 
 
 def _hide_known_warnings() -> None:

@@ -71,7 +71,7 @@ def version_of(*names: str) -> str | None:
 
 
 def python() -> Finding:
-    """fairseq-fixed is tested on 3.11; official fairseq 0.12.2 ends at 3.10."""
+    """fairseq-fixed is tested on 3.11."""
     version, remedy = platform.python_version(), "python3.11 -m venv .venv, then install in the README's order"
     if sys.version_info[:2] != (3, 11):
         return Finding("python", NOTE, f"{version}: emofair is tested on 3.11", remedy)
@@ -133,9 +133,13 @@ def fairseq() -> Finding:
     official, fork = version_of("fairseq"), version_of("fairseq-fixed")
     if importlib.util.find_spec("fairseq") is None:
         return Finding("fairseq", BROKEN, "missing", INSTALL_FAIRSEQ)
+    remedy = f"pip uninstall -y fairseq && {INSTALL_FAIRSEQ}"
     if official is not None and fork is None and sys.version_info >= (3, 11):
-        remedy = f"pip uninstall -y fairseq && {INSTALL_FAIRSEQ}"
         return Finding("fairseq", BROKEN, f"official fairseq {official} cannot be imported on Python 3.11", remedy)
+    if official == "0.12.2" and fork is None:
+        return Finding(
+            "fairseq", BROKEN, "official fairseq 0.12.2 is older than the one that emofair builds on", remedy
+        )
     error = import_error("fairseq")
     if error:
         return Finding("fairseq", BROKEN, f"cannot be imported: {error}", INSTALL_FAIRSEQ)

@@ -73,6 +73,16 @@ print([main(words) for words in {VERBS}])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["items.tsv"]
 
 
+def test_an_old_fairseq_is_told_with_the_remedy(monkeypatch):
+    """FairseqTask.build_criterion of 0.12.2 has no second argument."""
+    from fairseq.tasks import FairseqTask
+
+    compat._import_fairseq()
+    monkeypatch.setattr(FairseqTask, "build_criterion", lambda self, cfg: None)
+    with pytest.raises(EmofairError, match=r"this fairseq is too old.*fairseq-fixed==0\.12\.3\.1"):
+        compat._import_fairseq()
+
+
 def test_the_programs_logging_is_left_alone_and_nothing_is_printed():
     code = """
 import logging, emofair

@@ -82,8 +82,10 @@ def test_missing_fairseq(absent, installed):
     assert "--no-build-isolation --no-deps fairseq-fixed==0.12.3.1" in found.remedy
 
 
-def test_official_fairseq_that_cannot_be_imported(installed):
+@pytest.mark.parametrize("python", [(3, 10), (3, 11)])
+def test_official_fairseq_that_cannot_be_used(installed, monkeypatch, python):
     installed(fairseq="0.12.2", fairseq_fixed=None)
+    monkeypatch.setattr(sys, "version_info", Version(*python, 4, "final", 0))
     found = doctor.fairseq()
     assert found.state == BROKEN and "0.12.2" in found.detail
     assert found.remedy.startswith("pip uninstall -y fairseq && ") and "fairseq-fixed" in found.remedy
