@@ -297,7 +297,7 @@ def _wrap_checkpoint_loading() -> None:
 
 
 def _wrap_weight_loading() -> None:
-    """Tell why the weights of a checkpoint do not fit the model; fairseq's trainer drops the reason."""
+    """Let the task refuse a checkpoint, and tell why its weights do not fit; fairseq's trainer drops the reason."""
     from fairseq.trainer import Trainer
 
     original = Trainer.load_checkpoint
@@ -305,6 +305,8 @@ def _wrap_weight_loading() -> None:
     @functools.wraps(original)
     def load_checkpoint(self, filename, *args, **kwargs):
         try:
+            if hasattr(self.task, "check_restored"):
+                self.task.check_restored(filename)
             return original(self, filename, *args, **kwargs)
         except EmofairError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -69,8 +70,8 @@ def trusted() -> bool:
     return os.environ.get(TRUST_VARIABLE) == "1"
 
 
-def load(path: str | os.PathLike[str], *, trust: bool | None = None) -> dict[str, Any]:
-    """A checkpoint as a dictionary, its tensors on the CPU.
+def load(path: str | os.PathLike[str], *, trust: bool | None = None, weights: bool = True) -> dict[str, Any]:
+    """A checkpoint as a dictionary, its tensors on the CPU; without ``weights`` they are left in the file until used.
 
     Nothing in the file is run unless ``trust`` is true, or is unset and ``EMOFAIR_TRUST_CHECKPOINTS=1``. Raises
     `EmofairError` when the file is missing, truncated, not a checkpoint, or asks for code, which is listed by name.
@@ -79,12 +80,13 @@ def load(path: str | os.PathLike[str], *, trust: bool | None = None) -> dict[str
 
     path = check_file(path)
     unsafe = trusted() if trust is None else trust
+    mmap = not weights and zipfile.is_zipfile(path)  # files of torch before 1.6 can only be read as a whole
     try:
         if unsafe:
-            value = torch.load(path, map_location="cpu", weights_only=False)
+            value = torch.load(path, map_location="cpu", weights_only=False, mmap=mmap)
         else:
             with _allow_list():
-                value = torch.load(path, map_location="cpu", weights_only=True)
+                value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         value = numpy_pickle.to_numpy(value)
     except Exception as error:
         raise explain(path, error) from None

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 import torch
@@ -15,6 +16,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig, open_dict
 
 from emofair import __version__, compat
+from emofair.checkpoints import resume
 from emofair.checkpoints.named_classes import own_class
 from emofair.criterions.base import reducing_one_step
 from emofair.errors import EmofairError
@@ -70,6 +72,8 @@ class EmofairTask(FairseqTask):
     subsets = Subsets()
     trains = True
     selects_by: Optional[str] = None
+    restores: Optional[Path] = None
+    _awaits_weights = False
     _validated: Optional[str] = None
 
     @classmethod
@@ -100,8 +104,9 @@ class EmofairTask(FairseqTask):
         if self.cfg.protocol == "clean":
             self.subsets.check()
         self._check_overlap(self.subsets.apart())
-        if run is not None and "checkpoint" in run and self.subsets.valid:
-            self.selects_by = run.checkpoint.best_checkpoint_metric
+        if run is not None and "checkpoint" in run:
+            self.restores = resume.file_to_restore(run.checkpoint)
+            self.selects_by = run.checkpoint.best_checkpoint_metric if self.subsets.valid else None
 
     def _check_overlap(self, pairs: Iterable[tuple[str, str]]) -> None:
         quiet = distributed.get_global_rank() > 0
@@ -149,12 +154,30 @@ class EmofairTask(FairseqTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
         architecture = own_class("model", getattr(cfg, "_name", None))
+        shapes = {}
+        if self.restores is not None and not from_checkpoint:
+            shapes = resume.stored_shapes(cfg, self.restores)
+            with open_dict(cfg):
+                cfg.update(shapes)
         if hasattr(architecture, "prepare_config"):
             architecture.prepare_config(cfg)
         model = super().build_model(cfg, from_checkpoint)
-        if not from_checkpoint and hasattr(model, "load_pretrained"):
+        if from_checkpoint or not hasattr(model, "load_pretrained"):
+            return model
+        needed = {name for name in cfg if name.endswith(resume.SHAPE) and cfg[name] is not None}
+        self._awaits_weights = bool(shapes) and needed <= shapes.keys()
+        if self._awaits_weights:
+            logger.info("the pretrained models are not read: all weights come from %s", self.restores)
+        else:
             model.load_pretrained()
         return model
+
+    def check_restored(self, path: str) -> None:
+        """Called before fairseq restores the checkpoint ``path``; it begins anew when there is no such file."""
+        if os.path.isfile(path):
+            resume.check_protocol(path, str(self.cfg.protocol))
+        elif self._awaits_weights:
+            raise EmofairError("no such checkpoint, which is needed for the weights of the encoders", file=path)
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs) -> None:
         """Load a split."""
