@@ -130,7 +130,7 @@ def _wrap_argument_parsing() -> None:
         if not kwargs.get("suppress_defaults"):
             _check_criterion(options_seen)
             if input_args is None:
-                _check_batch_size(options_seen)
+                _check_forgotten(options_seen)
             _connect_cpu_ranks(options_seen)
         return parsed
 
@@ -149,11 +149,14 @@ def _check_task(parser: argparse.ArgumentParser, words: Sequence[str] | None) ->
         raise EmofairError("no task is chosen", remedy="Add --task, for example --task emotion_prediction")
 
 
-def _check_batch_size(options_seen: argparse.Namespace) -> None:
-    """Ask for the batch size of a command; fairseq asserts that there is one."""
-    limits = ("batch_size", "max_tokens")
-    if all(getattr(options_seen, name, 0) is None for name in limits) and _is_ours(options_seen):
+def _check_forgotten(options_seen: argparse.Namespace) -> None:
+    """Ask for what fairseq misses with an assertion and a bare ValueError later: batch size and optimizer."""
+    if not _is_ours(options_seen):
+        return
+    if all(getattr(options_seen, name, 0) is None for name in ("batch_size", "max_tokens")):
         raise EmofairError("no batch size is given", remedy="Add --batch-size N, or --max-tokens N")
+    if hasattr(options_seen, "arch") and options_seen.optimizer is None:
+        raise EmofairError("no optimizer is chosen", remedy="Add --optimizer, for example --optimizer adam")
 
 
 def _is_ours(options_seen: argparse.Namespace) -> bool:
@@ -161,7 +164,7 @@ def _is_ours(options_seen: argparse.Namespace) -> bool:
 
     from emofair.tasks.base import EmofairTask
 
-    return issubclass(TASK_REGISTRY[options_seen.task], EmofairTask)
+    return issubclass(TASK_REGISTRY.get(getattr(options_seen, "task", None), object), EmofairTask)
 
 
 def _check_criterion(options_seen: argparse.Namespace) -> None:

@@ -200,6 +200,7 @@ def test_a_criterion_of_other_tasks_is_refused_by_ours():
         ("training", ["--arch", "robertaEMO", "data"], "no task is chosen. Add --task"),
         ("training", ["--task", "emotion_prediction"], "no model is chosen. Add --arch"),
         ("training", ["TASK", "CRITERION"], "no batch size is given. Add --batch-size N, or --max-tokens N"),
+        ("training", ["TASK", "CRITERION", "--batch-size", "4"], "no optimizer is chosen. Add --optimizer"),
         ("validation", [], "no task is chosen. Add --task"),
         ("validation", ["--task", "emotion_prediction"], "no batch size is given"),
     ],
