@@ -61,7 +61,7 @@ vq_wav2vec() {
         --conv-aggregator-layers "[(64,2,1),(64,3,1),(64,4,1),(64,5,1)]" --log-compression \
         --vq-type kmeans --vq-vars 64 --vq-groups 2 --combine-groups --vq-gamma 0.02 --loss-weights "[1]" \
         --prediction-steps 8 --num-negatives 5 --cross-sample-negatives 5 \
-        --optimizer adam --lr 0.005 --lr-scheduler cosine --warmup-updates 20 --max-update "$(updates 200)" \
+        --optimizer adam --lr 0.005 --lr-scheduler cosine --warmup-updates 20 --max-update "$(updates 150)" \
         --min-sample-size 15900 --max-sample-size 16000 --batch-size 16 --disable-validation --no-epoch-checkpoints \
         --save-dir "$OUT/vq-wav2vec" --log-interval 40
     mkdir -p "$SSL/vq-wav2vec"
@@ -86,7 +86,7 @@ masked_lm() {
 speech_bert() {
     python examples/robertaemo/lm_data.py speech --corpus "$OUT/corpus" \
         --vq-wav2vec "$SSL/vq-wav2vec/vq-wav2vec_kmeans.pt" --out "$OUT/speech_lm"
-    masked_lm speech_lm 96 2048 "$(updates 250)" 1e-3
+    masked_lm speech_lm 96 2048 "$(updates 200)" 1e-3
     mkdir -p "$SSL/vq-wav2vec-Kmeans-Roberta"
     cp "$OUT/speech_lm/bin/dict.txt" "$SSL/vq-wav2vec-Kmeans-Roberta/dict.txt"
     cp "$OUT/speech_lm/run/checkpoint_last.pt" "$SSL/vq-wav2vec-Kmeans-Roberta/bert_kmeans.pt"
@@ -94,7 +94,7 @@ speech_bert() {
 
 roberta() {
     python examples/robertaemo/lm_data.py text --corpus "$OUT/corpus" --vocabulary 400 --out "$OUT/text_lm"
-    masked_lm text_lm 96 512 "$(updates 500)" 1e-3
+    masked_lm text_lm 96 512 "$(updates 400)" 1e-3
     mkdir -p "$SSL/roberta.large"
     cp "$OUT/text_lm/dict.txt" "$OUT/text_lm/sentencepiece.bpe.model" "$SSL/roberta.large/"
     cp "$OUT/text_lm/run/checkpoint_last.pt" "$SSL/roberta.large/model.pt"
