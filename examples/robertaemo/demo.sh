@@ -13,6 +13,8 @@ CLIPS=${CLIPS:-1500}
 SEED=${SEED:-1}
 SCALE=${SCALE:-100}
 export PYTHONWARNINGS=ignore
+# Models this small gain nothing from more threads, and lose much where other programs run beside them.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 LOGS=$OUT/logs
 SSL=$OUT/pretrained_ssl
