@@ -2,10 +2,12 @@
 # make test   the same set-up, then the whole test suite
 #
 # VENV=DIR     the virtual environment to use (made when it is missing; a torch or fairseq in it is kept)
+# JOBS=N       processes that run the tests
 # TORCH=SPEC   what to install when the environment holds no torch
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
+JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 FAIRSEQ := fairseq-fixed==0.12.3.1
@@ -44,7 +46,7 @@ demo: $(VENV)/.emofair-ready
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/robertaemo/demo.sh
 
 test: $(VENV)/.emofair-test-ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.emofair-test-ready
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ EXTRAS = {
     "pipeline": ["snakemake>=8"],
     "test": [
         "pytest>=8",
+        "pytest-xdist>=3",
         "ruff>=0.15",
         "scipy>=1.10",
         "transformers>=4.40",
