@@ -183,6 +183,16 @@ class EmofairTask(FairseqTask):
         """Load a split."""
         self.datasets[split] = self.build_dataset(split, **kwargs)
 
+    def get_batch_iterator(self, dataset, *args, **options):
+        """See `fairseq.tasks.FairseqTask.get_batch_iterator`.
+
+        Without worker processes fairseq reads ahead in a thread. One that still reads when training stops in
+        mid-epoch is killed inside torch, and takes the finished program down with it (exit code 134).
+        """
+        if not options.get("num_workers"):
+            options["data_buffer_size"] = 0
+        return super().get_batch_iterator(dataset, *args, **options)
+
     def build_dataset(self, split: str, **kwargs):
         """Return the dataset of a split."""
         raise NotImplementedError

@@ -32,7 +32,7 @@ done_before "$SSL/model.pt" || {
         --encoder-layers 4 --encoder-embed-dim 128 --encoder-ffn-embed-dim 512 --encoder-attention-heads 4 \
         --sample-break-mode eos --tokens-per-sample 512 --max-positions 512 \
         --optimizer adam --adam-betas "(0.9, 0.98)" --weight-decay 0.01 --lr 1e-3 --lr-scheduler polynomial_decay \
-        --warmup-updates 300 --total-num-update 3000 --max-update 3000 --batch-size 64 --num-workers 0 \
+        --warmup-updates 300 --total-num-update 3000 --max-update 3000 --batch-size 64 --num-workers 0 --data-buffer-size 0 \
         --required-batch-size-multiple 1 --no-epoch-checkpoints --save-dir "$OUT/lm/run" --log-format simple \
         > "$OUT/logs/masked_lm.log" 2>&1
     cp "$OUT/lm/dict.txt" "$OUT/lm/sentencepiece.bpe.model" "$SSL/"
