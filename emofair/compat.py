@@ -265,14 +265,14 @@ def _wrap_checkpoint_loading() -> None:
     """Tell what is wrong with an unreadable checkpoint, and the way back, instead of a pickle traceback."""
     from fairseq import checkpoint_utils
 
-    from emofair.checkpoints import robertaemo, safe
+    from emofair.checkpoints import named_classes, robertaemo, safe
 
     original = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(original)
-    def load_checkpoint_to_cpu(path, *args, **kwargs):
+    def load_checkpoint_to_cpu(path, arg_overrides=None, *args, **kwargs):
         try:
-            state = original(path, *args, **kwargs)
+            state = original(path, arg_overrides, *args, **kwargs)
         except EmofairError:
             raise
         except Exception as error:
@@ -280,6 +280,7 @@ def _wrap_checkpoint_loading() -> None:
             robertaemo.refuse_original_file(path)
             raise safe.explain(path, error) from error
         robertaemo.refuse_original(state, path)
+        named_classes.trust_only_ours(state, path, arg_overrides or {})
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu

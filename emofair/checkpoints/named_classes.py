@@ -21,11 +21,10 @@ def own_class(part: str, name: Any) -> type:
     Raises `EmofairError` when there is none, or when it is not one of emofair's.
     """
     registry = _registry(part)
-    found = registry.get(name) if isinstance(name, str) else None
-    if not _is_own(found):
-        ours = sorted(each for each, kind in registry.items() if _is_own(kind))
+    if not is_own(part, name):
+        ours = sorted(each for each, found in registry.items() if _is_own(found))
         raise EmofairError(f"the {part} {name!r} is not one of emofair's", remedy=f"Choose one of {', '.join(ours)}")
-    return found
+    return registry[name]
 
 
 def refuse_foreign(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -33,14 +32,37 @@ def refuse_foreign(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) 
 
     ``checkpoint`` is as loaded, its ``cfg`` a mapping of plain containers or fairseq's configuration object.
     """
-    # fairseq takes what stands under these names first.
-    if checkpoint.get("args") is not None or "task" in checkpoint["cfg"]["task"]:
-        raise EmofairError("its options are stored in the form of another program", file=path)
-    for part in PARTS:
-        stored = checkpoint["cfg"].get(part)
-        name = stored.get("_name") if isinstance(stored, Mapping) else stored
-        if not _is_own(_registry(part).get(name) if isinstance(name, str) else None):
+    cfg = checkpoint.get("cfg") or {}
+    names = {part: _name(cfg.get(part)) for part in PARTS}
+    for part, name in names.items():
+        if not is_own(part, name):
             raise EmofairError(f"a checkpoint of the {part} {name!r}, which is not one of emofair's", file=path)
+    # fairseq takes what stands under these names first.
+    if checkpoint.get("args") is not None or "task" in cfg["task"]:
+        raise EmofairError("its options are stored in the form of another program", file=path)
+
+
+def trust_only_ours(checkpoint: Mapping[str, Any], path: str | os.PathLike[str], typed: Mapping[str, Any]) -> None:
+    """Keep a checkpoint for our tasks, or any under a command for them, from building or writing what it wants.
+
+    ``typed`` are the options of the command, which alone say where predictions go.
+    """
+    cfg = checkpoint.get("cfg") or {}
+    if not is_own("task", typed.get("task")) and not is_own("task", _name(cfg.get("task"))):
+        return
+    refuse_foreign(checkpoint, path)
+    for part in ("task", "criterion"):
+        if "save_predictions" in cfg[part] and "save_predictions" not in typed:
+            cfg[part]["save_predictions"] = None
+
+
+def is_own(part: str, name: Any) -> bool:
+    """Whether ``name`` is registered, and by emofair."""
+    return isinstance(name, str) and _is_own(_registry(part).get(name))
+
+
+def _name(section: Any) -> Any:
+    return section.get("_name") if isinstance(section, Mapping) else section
 
 
 def _registry(part: str) -> Mapping[str, type]:

@@ -71,9 +71,15 @@ def hostile(trained, tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    "change", [other_model, other_criterion, model_without_a_name, options_in_the_old_form, second_task]
-)
+def other_task(state, marker):
+    state["cfg"]["task"]["_name"] = "audio_pretraining"
+    state["cfg"]["model"] = wav2vec(marker)
+
+
+CHANGES = [other_model, other_criterion, model_without_a_name, options_in_the_old_form, second_task, other_task]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_nothing_runs_when_it_is_opened_here(change, hostile, token_corpora):
     path, marker = hostile(change)
     corpus = token_corpora("iemocap")
@@ -84,11 +90,26 @@ def test_nothing_runs_when_it_is_opened_here(change, hostile, token_corpora):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("change", [other_model, other_criterion, model_without_a_name])
+def validate(path):
+    arguments = ["--path", path, "--task", "emotion_prediction", "--batch-size", 4, "--cpu", "--num-workers", 0]
+    return validate_here([*arguments, "--valid-subset", "test"])
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_nothing_runs_under_fairseq_validate(change, hostile):
     path, marker = hostile(change)
-    with pytest.raises(EmofairError, match="is not one of emofair's"):
-        validate_here(["--path", path, "--task", "emotion_prediction", "--batch-size", 4, "--cpu", "--num-workers", 0])
+    with pytest.raises(EmofairError, match=r"not one of emofair's|form of another program"):
+        validate(path)
+    assert not marker.exists()
+
+
+def test_nothing_is_written_where_the_file_says(hostile):
+    def predictions_elsewhere(state, marker):
+        state["cfg"]["task"]["save_predictions"] = str(marker)
+        state["cfg"]["criterion"] = {**state["cfg"]["criterion"], "save_predictions": str(marker)}
+
+    path, marker = hostile(predictions_elsewhere)
+    assert "22 items" in validate(path)
     assert not marker.exists()
 
 

@@ -25,7 +25,8 @@ SEMI = {
 
 
 def arguments(corpus, ssl_dir, save_dir, *more, **options) -> list[str]:
-    return [SEMI.get(a, a) for a in seed_arguments(corpus, ssl_dir, save_dir, **options)] + list(more)
+    basis = seed_arguments(corpus, ssl_dir, save_dir, **options)
+    return [*(SEMI.get(a, a) for a in basis), "--num-workers", "0", *more]
 
 
 def with_unlabelled(labelled, folder):
