@@ -178,5 +178,5 @@ def test_usage_errors(tmp_path, arguments, message):
 
 
 def test_out_that_is_a_file(items, tmp_path):
-    with pytest.raises(EmofairError, match="cannot be written"):
+    with pytest.raises(EmofairError, match="not usable as a folder"):
         emofair_prepare("tsv", "--list", items, "--out", items)

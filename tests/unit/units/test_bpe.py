@@ -1,15 +1,14 @@
 """Text tokens equal those of fairseq's RoBERTa and of Hugging Face's GPT-2 tokenizer on the same files."""
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 import sentencepiece
-import torch
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 
+from emofair.checkpoints import safe
 from emofair.errors import EmofairError
 from emofair.testing import tiny_ssl_dir
 from emofair.units.bpe import TextTokenizer, train_sentencepiece
@@ -30,15 +29,15 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_ids_equal_those_of_fairseqs_roberta(folder, text):
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        hub = RobertaModel.from_pretrained(
-            str(folder),
-            "model.pt",
-            str(folder),
-            bpe="gpt2",
-            gpt2_encoder_json=str(folder / "encoder.json"),
-            gpt2_vocab_bpe=str(folder / "vocab.bpe"),
-        )
+    safe.register()
+    hub = RobertaModel.from_pretrained(
+        str(folder),
+        "model.pt",
+        str(folder),
+        bpe="gpt2",
+        gpt2_encoder_json=str(folder / "encoder.json"),
+        gpt2_vocab_bpe=str(folder / "vocab.bpe"),
+    )
     ids = TextTokenizer.from_dir(folder).encode(text)
     assert ids.dtype == np.int64
     assert ids.tolist() == hub.encode(text).tolist()

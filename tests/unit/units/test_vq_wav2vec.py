@@ -1,13 +1,12 @@
 """Speech tokens equal those of the public recipe on stock fairseq."""
 
-import argparse
-
 import numpy as np
 import pytest
 import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.data import Dictionary
 
+from emofair.checkpoints import safe
 from emofair.errors import EmofairError
 from emofair.testing import tiny_ssl_dir
 from emofair.testing.pretrained import write_vq_wav2vec
@@ -35,8 +34,8 @@ def sound(n_samples, seed=0):
 
 def test_words_and_ids_equal_the_public_recipe(ssl_dir, tokenizer):
     path = str(ssl_dir / "vq-wav2vec" / "vq-wav2vec_kmeans.pt")
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        (model,), _, _ = load_model_ensemble_and_task([path])
+    safe.register()
+    (model,), _, _ = load_model_ensemble_and_task([path])
     model.eval()
     dictionary = Dictionary.load(str(ssl_dir / "vq-wav2vec-Kmeans-Roberta" / "dict.txt"))
     for seed, n_samples in enumerate((465, 1000, 16000, 40001)):
