@@ -49,7 +49,7 @@ train() {
     # Without workers and read-ahead: fairseq's reading thread can abort a program that stops in mid-epoch.
     fairseq-train --user-dir emofair "$@" --seed "$SEED" --num-workers 0 --data-buffer-size 0 --log-format simple \
         --required-batch-size-multiple 1 2>&1 |
-        tee "$log" | grep --line-buffered -E "train_inner|valid \|" |
+        tee "$log" | { grep --line-buffered -E "train_inner|valid \|" || true; } |
         sed -u -E 's/^.*(train_inner|valid) \|/      \1/; s/ (wps|ups|wpb|bsz|clip|train_wall|gb_free|wall|gnorm) [^|]*\|?//g' |
         cut -c1-150
 }
