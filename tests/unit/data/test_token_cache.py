@@ -229,25 +229,6 @@ def test_an_empty_list_is_an_empty_cache(tmp_path):
     cache.check_vocabulary(10)
 
 
-def test_reading_from_the_pack_is_ten_times_faster_than_from_text(tmp_path):
-    sequences = corpus(tmp_path, 400, longest=1200)
-    cache = open_all(tmp_path, sequences)
-
-    def best(read):
-        times = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            for index in range(400):
-                read(index)
-            times.append(time.perf_counter() - begin)
-        return min(times)
-
-    text = best(lambda index: parse_tokens(cache.files.path(index)))
-    pack = best(lambda index: cache[index].astype(np.int64))
-    assert os.path.getsize(cache.path) < 400 * 1200 * 2
-    assert text / pack > 10, f"{400 / text:.0f} items/s from text, {400 / pack:.0f} items/s from the pack"
-
-
 def aged(path, days):
     then = time.time() - days * 86400
     os.utime(path, (then, then))
