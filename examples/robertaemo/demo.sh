@@ -58,18 +58,28 @@ corpus() {
     emofair prepare synthetic --out "$OUT/corpus" --clips "$CLIPS" --seed "$SEED" && touch "$OUT/corpus/.done"
 }
 
-# The conv strides of the published vq-wav2vec (a code every 10 ms, from 465 samples), with few channels.
+# The conv strides of the published vq-wav2vec (a code every 10 ms, from 465 samples), with few channels. First without
+# quantiser: the codes then start on features that say something, and few updates are left for them to learn.
 vq_wav2vec() {
-    train vq-wav2vec "$OUT/corpus" --task audio_pretraining --arch wav2vec --criterion wav2vec --infonce \
-        --conv-feature-layers "[(32,10,5),(64,8,4),(64,4,2),(64,4,2),(64,4,2),(64,1,1)]" \
-        --conv-aggregator-layers "[(64,2,1),(64,3,1),(64,4,1),(64,5,1)]" --log-compression \
-        --vq-type kmeans --vq-vars 64 --vq-groups 2 --combine-groups --vq-gamma 0.02 --loss-weights "[1]" \
-        --prediction-steps 8 --num-negatives 5 --cross-sample-negatives 5 \
-        --optimizer adam --lr 0.005 --lr-scheduler cosine --warmup-updates 20 --max-update "$(updates 150)" \
-        --min-sample-size 15900 --max-sample-size 16000 --batch-size 16 --disable-validation --no-epoch-checkpoints \
-        --save-dir "$OUT/vq-wav2vec" --log-interval 40
+    wav2vec wav2vec 200 2e-3 --vq-type none
+    python examples/robertaemo/codebook.py --checkpoint "$OUT/wav2vec/checkpoint_last.pt" --corpus "$OUT/corpus" \
+        --codes 64 --out "$OUT/vq-wav2vec/start.pt" | sed 's/^/      /'
+    wav2vec vq-wav2vec 40 1e-4 --vq-type kmeans --vq-vars 64 --vq-groups 2 --loss-weights "[1]" \
+        --finetune-from-model "$OUT/vq-wav2vec/start.pt"
     mkdir -p "$SSL/vq-wav2vec"
     cp "$OUT/vq-wav2vec/checkpoint_last.pt" "$SSL/vq-wav2vec/vq-wav2vec_kmeans.pt"
+}
+
+# wav2vec NAME UPDATES LR ARGUMENTS...: a small wav2vec on the training audio.
+wav2vec() {
+    local name=$1 max_update=$2 lr=$3
+    shift 3
+    train "$name" "$OUT/corpus" --task audio_pretraining --arch wav2vec --criterion wav2vec --infonce \
+        --conv-feature-layers "[(32,10,5),(64,8,4),(64,4,2),(64,4,2),(64,4,2),(64,1,1)]" \
+        --conv-aggregator-layers "[(64,2,1),(64,3,1),(64,4,1),(64,5,1)]" --prediction-steps 8 --num-negatives 10 "$@" \
+        --optimizer adam --lr "$lr" --lr-scheduler cosine --warmup-updates 20 --max-update "$(updates "$max_update")" \
+        --min-sample-size 15900 --max-sample-size 16000 --batch-size 16 --disable-validation --no-epoch-checkpoints \
+        --save-dir "$OUT/$name" --log-interval 40
 }
 
 # masked_lm NAME WIDTH POSITIONS UPDATES LR: a small RoBERTa on the lines in OUT/NAME.
