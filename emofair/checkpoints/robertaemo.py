@@ -71,14 +71,6 @@ def refuse_original_file(path: str | PathLike[str]) -> None:
     refuse_original(checkpoint, path)
 
 
-def import_upstream(
-    path: str | PathLike[str], *, text_heads: int | None = None, speech_heads: int | None = None
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Options and weights for our model from a checkpoint of the original; see `read_upstream`."""
-    upstream = read_upstream(path, text_heads=text_heads, speech_heads=speech_heads)
-    return upstream.model, upstream.state
-
-
 def read_upstream(
     path: str | PathLike[str], *, text_heads: int | None = None, speech_heads: int | None = None
 ) -> Upstream:

@@ -1,8 +1,8 @@
 """A wav2vec model -> the same model with a k-means quantiser whose codes are centres of its features.
 
-fairseq starts the codes of `--vq-type kmeans` near zero, and a short training on little speech leaves most of them there,
-unused. Put on k-means centres of the features of a model that was trained without quantiser, all are in use from the first
-update; fairseq-train goes on from the checkpoint written here (`--finetune-from-model`).
+fairseq starts the codes of `--vq-type kmeans` near zero, and a short training on little speech leaves most of them
+there, unused. Put on k-means centres of the features of a model that was trained without quantiser, all are in use from
+the first update; fairseq-train goes on from the checkpoint written here (`--finetune-from-model`).
 
     python codebook.py --checkpoint wav2vec/checkpoint_last.pt --corpus corpus --codes 64 --out vq-wav2vec/start.pt
 """

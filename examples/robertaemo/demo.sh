@@ -9,12 +9,12 @@ set -eEuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 OUT=${1:-demo_out}
-CLIPS=${CLIPS:-1500}
+CLIPS=${CLIPS:-1200}
 SEED=${SEED:-1}
 SCALE=${SCALE:-100}
 export PYTHONWARNINGS=ignore
-# Models this small gain nothing from more threads, and lose much where other programs run beside them.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Models this small gain nothing from more threads; where other programs run beside them, one is faster.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
 LOGS=$OUT/logs
 SSL=$OUT/pretrained_ssl
@@ -61,7 +61,7 @@ corpus() {
 # The conv strides of the published vq-wav2vec (a code every 10 ms, from 465 samples), with few channels. First without
 # quantiser: the codes then start on features that say something, and few updates are left for them to learn.
 vq_wav2vec() {
-    wav2vec wav2vec 200 2e-3 --vq-type none
+    wav2vec wav2vec 150 2e-3 --vq-type none
     python examples/robertaemo/codebook.py --checkpoint "$OUT/wav2vec/checkpoint_last.pt" --corpus "$OUT/corpus" \
         --codes 64 --out "$OUT/vq-wav2vec/start.pt" | sed 's/^/      /'
     wav2vec vq-wav2vec 40 1e-4 --vq-type kmeans --vq-vars 64 --vq-groups 2 --loss-weights "[1]" \
@@ -87,8 +87,8 @@ masked_lm() {
     local name=$1 width=$2 positions=$3 max_update=$4 lr=$5
     local dictionary=()
     [ -e "$OUT/$name/dict.txt" ] && dictionary=(--srcdict "$OUT/$name/dict.txt")
-    fairseq-preprocess --only-source --trainpref "$OUT/$name/train.txt" --validpref "$OUT/$name/valid.txt" \
-        --destdir "$OUT/$name/bin" --workers 1 "${dictionary[@]}" > "$LOGS/$name-preprocess.log" 2>&1
+    fairseq-preprocess --only-source --trainpref "$OUT/$name/train.txt" --destdir "$OUT/$name/bin" --workers 1 \
+        "${dictionary[@]}" > "$LOGS/$name-preprocess.log" 2>&1
     train "$name" "$OUT/$name/bin" --task masked_lm --arch roberta_base --criterion masked_lm \
         --encoder-layers 2 --encoder-embed-dim "$width" --encoder-ffn-embed-dim $((2 * width)) --encoder-attention-heads 4 \
         --sample-break-mode eos --tokens-per-sample "$positions" --max-positions "$positions" \
@@ -99,16 +99,16 @@ masked_lm() {
 
 speech_bert() {
     python examples/robertaemo/lm_data.py speech --corpus "$OUT/corpus" \
-        --vq-wav2vec "$SSL/vq-wav2vec/vq-wav2vec_kmeans.pt" --out "$OUT/speech_lm"
-    masked_lm speech_lm 96 2048 "$(updates 200)" 1e-3
+        --vq-wav2vec "$SSL/vq-wav2vec/vq-wav2vec_kmeans.pt" --splits train --out "$OUT/speech_lm"
+    masked_lm speech_lm 96 2048 "$(updates 120)" 1e-3
     mkdir -p "$SSL/vq-wav2vec-Kmeans-Roberta"
     cp "$OUT/speech_lm/bin/dict.txt" "$SSL/vq-wav2vec-Kmeans-Roberta/dict.txt"
     cp "$OUT/speech_lm/run/checkpoint_last.pt" "$SSL/vq-wav2vec-Kmeans-Roberta/bert_kmeans.pt"
 }
 
 roberta() {
-    python examples/robertaemo/lm_data.py text --corpus "$OUT/corpus" --vocabulary 400 --out "$OUT/text_lm"
-    masked_lm text_lm 96 512 "$(updates 400)" 1e-3
+    python examples/robertaemo/lm_data.py text --corpus "$OUT/corpus" --vocabulary 400 --splits train --out "$OUT/text_lm"
+    masked_lm text_lm 96 512 "$(updates 300)" 1e-3
     mkdir -p "$SSL/roberta.large"
     cp "$OUT/text_lm/dict.txt" "$OUT/text_lm/sentencepiece.bpe.model" "$SSL/roberta.large/"
     cp "$OUT/text_lm/run/checkpoint_last.pt" "$SSL/roberta.large/model.pt"
@@ -124,8 +124,8 @@ robertaemo() {
         --data-raw "$OUT/tokens/raw" --arch robertaEMO --criterion emotion_prediction_cri --all-in \
         --softmax-target-iemocap --ssl-dir "$SSL" --pooling mean --pooler-dropout 0.1 \
         --optimizer adam --adam-betas "(0.9, 0.98)" --adam-eps 1e-06 --weight-decay 0.1 --lr 5e-4 \
-        --lr-scheduler polynomial_decay --warmup-updates "$(updates 30)" --total-num-update "$(updates 300)" \
-        --max-update "$(updates 300)" --batch-size 16 --best-checkpoint-metric loss --no-epoch-checkpoints \
+        --lr-scheduler polynomial_decay --warmup-updates "$(updates 30)" --total-num-update "$(updates 200)" \
+        --max-update "$(updates 200)" --batch-size 16 --best-checkpoint-metric loss --no-epoch-checkpoints \
         --ddp-backend legacy_ddp --save-dir "$OUT/run" --log-interval 20 --log-file "$OUT/run/train.log"
 }
 

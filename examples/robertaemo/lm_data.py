@@ -3,8 +3,9 @@
     python lm_data.py speech --corpus corpus --vq-wav2vec vq-wav2vec_kmeans.pt --out speech_lm
     python lm_data.py text   --corpus corpus --vocabulary 400 --out text_lm
 
-writes OUT/train.txt and OUT/valid.txt, one utterance a line, for `fairseq-preprocess --only-source`. The test split is
-never read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the training split.
+writes OUT/train.txt and OUT/valid.txt (--splits train: the first alone), one utterance a line, for `fairseq-preprocess
+--only-source`. The test split is never read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the
+training split.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def speech(args: argparse.Namespace) -> None:
     from emofair.units.vq_wav2vec import SpeechTokenizer
 
     tokenizer = SpeechTokenizer(args.vq_wav2vec, None)
-    for split in SPLITS:
+    for split in args.splits:
         with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
             for item in tqdm(read_split(args.corpus, split), desc=f"codes of {split}", unit="clip", disable=None):
                 audio = read_audio(item.path, resample=True, start=item.start, end=item.end)
@@ -39,9 +40,9 @@ def text(args: argparse.Namespace) -> None:
     texts = {split: [item.text for item in read_split(args.corpus, split) if item.text] for split in SPLITS}
     train_sentencepiece(texts["train"], args.out, args.vocabulary)
     tokenizer = TextTokenizer.from_dir(args.out)
-    for split, lines in texts.items():
+    for split in args.splits:
         with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
-            for line in tqdm(lines, desc=f"pieces of {split}", unit="text", disable=None):
+            for line in tqdm(texts[split], desc=f"pieces of {split}", unit="text", disable=None):
                 print(*tokenizer.split(line), file=file)
 
 
@@ -53,6 +54,7 @@ def main() -> None:
         sub = kinds.add_parser(kind.__name__, help=kind.__doc__)
         sub.add_argument("--corpus", required=True, help="corpus made by emofair prepare")
         sub.add_argument("--out", required=True, type=Path, help="folder to write to")
+        sub.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="splits to write")
         sub.set_defaults(run=kind)
         if kind is speech:
             sub.add_argument("--vq-wav2vec", required=True, help="vq-wav2vec checkpoint")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from emofair.checkpoints.robertaemo import import_upstream, read_upstream
+from emofair.checkpoints.robertaemo import read_upstream
 from emofair.encoders.roberta import RobertaSpec
 from emofair.errors import EmofairError
 from emofair.models.robertaemo import RobertaEMOConfig, RobertaEMOModel
@@ -27,7 +27,8 @@ def our_logits(config, state):
 @pytest.mark.parametrize("modalities", [("text", "speech"), ("text",), ("speech",)], ids="+".join)
 def test_shallow_fusion_gives_the_originals_logits(modalities, tmp_path):
     original = Original(modalities=modalities)
-    config, state = import_upstream(original.save(tmp_path / "model.pt"))
+    upstream = read_upstream(original.save(tmp_path / "model.pt"))
+    config, state = upstream.model, upstream.state
     torch.testing.assert_close(
         our_logits(config, state), original.logits(TEXT, SPEECH, use_cross=False), atol=1e-5, rtol=0
     )
@@ -38,7 +39,8 @@ def test_shallow_fusion_gives_the_originals_logits(modalities, tmp_path):
 @pytest.mark.parametrize("arch", ["semiemo", "robertEMO_large"])
 def test_trained_cross_attention_is_used(arch, tmp_path):
     original = Original(stack_up=True)
-    config, state = import_upstream(original.save(tmp_path / "model.pt", arch=arch))
+    upstream = read_upstream(original.save(tmp_path / "model.pt", arch=arch))
+    config, state = upstream.model, upstream.state
     assert config["stack_up"]
     assert config["encoder_layers_cross"] == 2
     torch.testing.assert_close(
@@ -52,7 +54,8 @@ def test_trained_cross_attention_is_used(arch, tmp_path):
 def test_cross_attention_that_the_original_ignored_is_left_out(tmp_path, caplog):
     """Its last version computed --stack-up and then read the plain vectors, so all biases there are still 0."""
     original = Original(stack_up=True, cross_trained=False)
-    config, state = import_upstream(original.save(tmp_path / "model.pt"))
+    upstream = read_upstream(original.save(tmp_path / "model.pt"))
+    config, state = upstream.model, upstream.state
     assert not config["stack_up"]
     assert not any(name.startswith("cross_attention") for name in state)
     assert "never trained" in caplog.text
@@ -76,8 +79,8 @@ def test_shapes_and_options_come_from_the_file(tmp_path):
 def test_attention_heads_that_cannot_be_known_must_be_given(tmp_path):
     path = Original(layers=0, widths=(96, 64)).save(tmp_path / "model.pt")
     with pytest.raises(EmofairError, match=r"heads of its text encoder.*96.*--text-heads"):
-        import_upstream(path)
-    config, _ = import_upstream(path, text_heads=1)
+        read_upstream(path)
+    config = read_upstream(path, text_heads=1).model
     assert RobertaSpec.from_json(config["text_ssl_json"]).heads == 1
 
 
@@ -85,11 +88,11 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "model.pt"
     torch.save({"args": Namespace(arch="roberta"), "model": {"encoder.weight": torch.zeros(1)}}, path)
     with pytest.raises(EmofairError, match="not a checkpoint of the original robertaEMO"):
-        import_upstream(path)
+        read_upstream(path)
 
 
 def test_an_output_layer_of_another_width_is_refused(tmp_path):
     original = Original()
     original.head = torch.nn.Linear(128, 8)
     with pytest.raises(EmofairError, match=r"reads 128 values.*192"):
-        import_upstream(original.save(tmp_path / "model.pt"))
+        read_upstream(original.save(tmp_path / "model.pt"))
