@@ -16,6 +16,7 @@ from torch import Tensor
 from emofair.checkpoints import safe
 from emofair.checkpoints.fairseq_form import model_arguments, model_state, task_arguments
 from emofair.encoders.roberta import RobertaSpec, RobertaTokenEncoder
+from emofair.encoders.shapes import shapes_only
 from emofair.errors import EmofairError
 from emofair.special_tokens import PAD
 
@@ -153,7 +154,7 @@ def read_spec(state: Mapping[str, Tensor], options: Mapping[str, Any], path: str
 
 def check_fit(spec: RobertaSpec, state: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
     """Raise `EmofairError`, naming the weights, unless ``state`` is exactly what an encoder of ``spec`` holds."""
-    with torch.device("meta"):
+    with shapes_only():
         expected = {name: value.shape for name, value in RobertaTokenEncoder(spec).state_dict().items()}
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     wrong = [

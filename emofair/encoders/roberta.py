@@ -14,6 +14,7 @@ from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from emofair.encoders.shapes import unfilled
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
 from emofair.special_tokens import PAD
@@ -99,15 +100,9 @@ class RobertaTokenEncoder(nn.Module):
 
     @classmethod
     def unfilled(cls, spec: RobertaSpec, *, checkpoint_activations: bool = False) -> RobertaTokenEncoder:
-        """An fp32 encoder whose weights are memory as it was found, for `load_state_dict` to fill.
-
-        A random initialisation that is overwritten at once costs seconds at the published sizes.
-        """
-        if spec.positions == "sinusoidal":  # its table is computed, not stored, so it cannot start as a shape
+        """An fp32 encoder whose weights are memory as it was found, for `load_state_dict` to fill."""
+        with unfilled():
             return cls(spec, checkpoint_activations=checkpoint_activations)
-        with torch.device("meta"):
-            encoder = cls(spec, checkpoint_activations=checkpoint_activations)
-        return encoder.to_empty(device="cpu")
 
     @classmethod
     def from_state(

@@ -1,0 +1,41 @@
+"""Modules without numbers: to be filled from a checkpoint, or to be compared with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_RANDOM = (Tensor.normal_, Tensor.uniform_)
+
+
+class _LeaveAsFound(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Modules made inside have weights of memory as it was found, for `load_state_dict` to fill.
+
+    A random initialisation that is overwritten at once costs seconds at the published sizes.
+    """
+    with _LeaveAsFound():
+        yield
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules made inside have weights on the device ``meta``, without memory.
+
+    Initialisation is left out there too: the first random number that torch draws on that device costs seconds, for it
+    imports its compiler.
+    """
+    with torch.device("meta"), _LeaveAsFound():
+        yield
