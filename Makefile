@@ -1,4 +1,4 @@
-# make demo   set up everything, then run robertaEMO from speech to a validated model (about 10 minutes on 2 cores)
+# make demo   set up everything, then run robertaEMO from speech to a validated model (on 2 cores: up to 6 minutes each)
 # make test   the same set-up, then the whole test suite
 #
 # VENV=DIR     the virtual environment to use (made when it is missing; a torch or fairseq in it is kept)
