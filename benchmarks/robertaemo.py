@@ -1,6 +1,7 @@
 """Speed of robertaEMO beside a peer in one run: training step, token cache, start-up. Writes benchmarks/RESULTS.md.
 
-    python benchmarks/robertaemo.py [--only step,cache,start] [--sizes base,large] [--batches 6] [--device cuda]
+    python benchmarks/robertaemo.py [--only step,cache,start] [--sizes base,large] [--precisions fp32,bf16]
+        [--batches 6] [--device cuda]
 
 The peer of the training step is the same model put together from `transformers.RobertaModel`, with shuffled batches
 padded to the longest item. Ours takes its batches from the data set, by length. Both sides get an even sample over the
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import common
@@ -148,7 +150,7 @@ def flops(specs: dict, size: dict[str, np.ndarray], batch: np.ndarray) -> float:
     return 3 * total
 
 
-def bench_step(model_size: str, count: int, device: str) -> list[list[str]]:
+def bench_step(model_size: str, count: int, device: str, precisions: list[str]) -> Iterator[list[str]]:
     """Rows of the step table, one per precision."""
     size = lengths()
     ours = our_model(model_size).to(device).train()
@@ -157,8 +159,8 @@ def bench_step(model_size: str, count: int, device: str) -> list[list[str]]:
     vocabulary = {name: spec.vocab_size for name, spec in specs.items()}
     batches = {"ours": our_batches(size), "peer": shuffled_batches(size)}
     sample = {side: spread(b, size, count) for side, b in batches.items()}
-    rows = []
-    for precision, dtype in PRECISIONS.items():
+    for precision in precisions:
+        dtype = PRECISIONS[precision]
         ceiling = common.gemm_ceiling(dtype or torch.float32, device)
         times: dict[str, list[float]] = {"ours": [], "peer": []}
 
@@ -182,21 +184,19 @@ def bench_step(model_size: str, count: int, device: str) -> list[list[str]]:
         mean = {side: statistics.mean(t) for side, t in times.items()}
         used = sum(flops(specs, size, b) for b in sample["ours"]) / count / mean["ours"] / ceiling
         used_peer = sum(flops(specs, size, b) for b in sample["peer"]) / count / mean["peer"] / ceiling
-        rows.append(
-            [
-                f"{'roberta.large + base' if model_size == 'large' else 'base + base'}",
-                precision,
-                f"{mean['ours']:.2f}",
-                f"{mean['peer']:.2f}",
-                f"**{mean['peer'] / mean['ours']:.2f}**",
-                f"{padding_share(batches['ours'], size):.0%}",
-                f"{padding_share(batches['peer'], size):.0%}",
-                f"{used:.0%}",
-                f"{used_peer:.0%}",
-            ]
-        )
-        print(" | ".join(rows[-1]), flush=True)
-    return rows
+        row = [
+            f"{'roberta.large + base' if model_size == 'large' else 'base + base'}",
+            precision,
+            f"{mean['ours']:.2f}",
+            f"{mean['peer']:.2f}",
+            f"**{mean['peer'] / mean['ours']:.2f}**",
+            f"{padding_share(batches['ours'], size):.0%}",
+            f"{padding_share(batches['peer'], size):.0%}",
+            f"{used:.0%}",
+            f"{used_peer:.0%}",
+        ]
+        print(" | ".join(row), flush=True)
+        yield row
 
 
 def bench_cache() -> list[list[str]]:
@@ -322,6 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="step,cache,start")
     parser.add_argument("--sizes", default="base,large")
+    parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--batches", type=int, default=6, help="batches per side and precision")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default=str(HERE / "RESULTS.md"))
@@ -331,15 +332,20 @@ def main() -> None:
         "# Speed of robertaEMO",
         f"Written by `python benchmarks/robertaemo.py` at commit {source_commit()} on {common.machine(args.device)}.",
     ]
+
+    def write(*more: str) -> None:  # after each figure: what is measured is not lost when the rest is stopped
+        Path(args.out).write_text("\n\n".join([*parts, *more]) + "\n", encoding="utf-8")
+
     if "start" in only:
-        rows = bench_start()
         header = ["fairseq-train to the first update, s", "of it importing fairseq and torch", "of it in emofair"]
-        parts += ["## Start-up", "Median of 3 runs, tiny models, 2,000 training items.", common.table(header, rows)]
+        table = common.table(header, bench_start())
+        parts += ["## Start-up", "Median of 3 runs, tiny models, 2,000 training items.", table]
+        write()
     if "cache" in only:
         header = ["source", "items/s (speech and text)", "ratio"]
         parts += ["## Token cache", common.table(header, bench_cache())]
+        write()
     if "step" in only:
-        rows = [row for size in args.sizes.split(",") for row in bench_step(size, args.batches, args.device)]
         header = ["text + speech encoder", "precision", "ours, s", "transformers, s", "ratio"]
         header += ["padding, ours", "padding, peer", "of GEMM, ours", "of GEMM, peer"]
         parts += [
@@ -348,11 +354,14 @@ def main() -> None:
             f"peer's shuffled; mean over {args.batches} batches spread evenly over the cost of an epoch's. bf16 is "
             "autocast on both sides. *of GEMM*: operations on real tokens per second, as a share of the rate of a "
             "2048 x 2048 matrix product measured in the same run.",
-            common.table(header, rows),
         ]
-    Path(args.out).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print("\n\n".join(parts))
-    print(f"\nwritten to {args.out}")
+        rows = []
+        for size in args.sizes.split(","):
+            for row in bench_step(size, args.batches, args.device, args.precisions.split(",")):
+                rows.append(row)
+                write(common.table(header, rows))
+    print(Path(args.out).read_text(encoding="utf-8"))
+    print(f"written to {args.out}")
 
 
 if __name__ == "__main__":
