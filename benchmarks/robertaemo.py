@@ -1,7 +1,7 @@
 """Speed of robertaEMO beside a peer in one run: training step, token cache, start-up. Writes benchmarks/RESULTS.md.
 
     python benchmarks/robertaemo.py [--only step,cache,start] [--sizes base,large] [--precisions fp32,bf16]
-        [--batches 6] [--device cuda]
+        [--batches 6] [--longest 2048] [--device cuda]
 
 The peer of the training step is the same model put together from `transformers.RobertaModel`, with shuffled batches
 padded to the longest item. Ours takes its batches from the data set, by length. Both sides get an even sample over the
@@ -33,12 +33,12 @@ CAPS = {"text": 512, "audio": 2048}
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
-def lengths() -> dict[str, np.ndarray]:
-    """Token counts of the published IEMOCAP training list, cut to what the encoders take."""
+def lengths(longest: int = CAPS["audio"]) -> dict[str, np.ndarray]:
+    """Token counts of the published IEMOCAP training list, cut to what the encoders take, or to ``longest``."""
     with open(HERE / "iemocap_lengths.csv", newline="") as file:
         rows = [(int(r["text"]), int(r["audio"])) for r in csv.DictReader(file)]
     text, audio = np.array(rows).T
-    return {"text": np.minimum(text, CAPS["text"]), "audio": np.minimum(audio, CAPS["audio"])}
+    return {"text": np.minimum(text, CAPS["text"]), "audio": np.minimum(audio, longest)}
 
 
 def our_batches(size: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -150,9 +150,9 @@ def flops(specs: dict, size: dict[str, np.ndarray], batch: np.ndarray) -> float:
     return 3 * total
 
 
-def bench_step(model_size: str, count: int, device: str, precisions: list[str]) -> Iterator[list[str]]:
+def bench_step(model_size: str, count: int, device: str, precisions: list[str], longest: int) -> Iterator[list[str]]:
     """Rows of the step table, one per precision."""
-    size = lengths()
+    size = lengths(longest)
     ours = our_model(model_size).to(device).train()
     specs = {"text": ours.encoder("text").spec, "audio": ours.encoder("speech").spec}
     peer = Peer(specs).to(device).train()
@@ -324,6 +324,12 @@ def main() -> None:
     parser.add_argument("--sizes", default="base,large")
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--batches", type=int, default=6, help="batches per side and precision")
+    parser.add_argument(
+        "--longest",
+        type=int,
+        default=CAPS["audio"],
+        help="cut speech to so many tokens; attention with dropout takes about 40 GB for the peer's long batches on a CPU",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default=str(HERE / "RESULTS.md"))
     args = parser.parse_args()
@@ -350,14 +356,15 @@ def main() -> None:
         header += ["padding, ours", "padding, peer", "of GEMM, ours", "of GEMM, peer"]
         parts += [
             "## Training step (forward and backward)",
-            f"Batches of {BATCH} with the lengths of the published IEMOCAP training list; ours grouped by length, the "
+            f"Batches of {BATCH} with the lengths of the published IEMOCAP training list, speech cut to {args.longest} "
+            f"tokens; ours grouped by length, the "
             f"peer's shuffled; mean over {args.batches} batches spread evenly over the cost of an epoch's. bf16 is "
             "autocast on both sides. *of GEMM*: operations on real tokens per second, as a share of the rate of a "
             "2048 x 2048 matrix product measured in the same run.",
         ]
         rows = []
         for size in args.sizes.split(","):
-            for row in bench_step(size, args.batches, args.device, args.precisions.split(",")):
+            for row in bench_step(size, args.batches, args.device, args.precisions.split(","), args.longest):
                 rows.append(row)
                 write(common.table(header, rows))
     print(Path(args.out).read_text(encoding="utf-8"))
