@@ -328,7 +328,7 @@ def main() -> None:
         "--longest",
         type=int,
         default=CAPS["audio"],
-        help="cut speech to so many tokens; attention with dropout takes about 40 GB for the peer's long batches on a CPU",
+        help="cut speech to so many tokens: on a CPU attention with dropout takes some 40 GB for long batches",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default=str(HERE / "RESULTS.md"))
