@@ -29,7 +29,8 @@ class SpeechTokenizer:
 
     ``vq_checkpoint`` is a vq-wav2vec checkpoint, ``dict_path`` the Speech-BERT's ``dict.txt`` or its folder.
     Without one there are `words` and no ids: what a Speech-BERT is pre-trained on.
-    ``hop`` and ``receptive_field`` are in samples (160 and 465 for the published model). ``frames`` and
+    ``hop`` and ``receptive_field`` are in samples (160 and 465 for the published model), ``groups`` and
+    ``codes_per_group`` the size of its codebook (2 and 320). ``frames`` and
     ``unknown`` count what has been encoded so far and how much of it the dictionary does not know.
 
     Clips go through the model one by one: its group normalisation runs over time, so padding would change the
@@ -47,6 +48,7 @@ class SpeechTokenizer:
             self.dictionary = load_dictionary(dict_path / "dict.txt" if dict_path.is_dir() else dict_path)
         self.model = load_vq_wav2vec(vq_checkpoint).to(self.device).eval()
         self.hop, self.receptive_field = _geometry(self.model.layers)
+        self.groups, self.codes_per_group = self.model.vector_quantizer.groups, self.model.vector_quantizer.num_vars
         self.frames = 0
         self.unknown = 0
 

@@ -4,13 +4,14 @@
     python lm_data.py text   --corpus corpus --vocabulary 400 --out text_lm
 
 writes OUT/train.txt and OUT/valid.txt (--splits train: the first alone), one utterance a line, for `fairseq-preprocess
---only-source`. The test split is never read. For text also OUT/sentencepiece.bpe.model and OUT/dict.txt, learned on the
-training split.
+--only-source`, and OUT/dict.txt: for text the pieces learned on the training split (and OUT/sentencepiece.bpe.model), for
+speech every word that the codebook can make, since a small corpus does not show them all. The test split is never read.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,6 +27,9 @@ def speech(args: argparse.Namespace) -> None:
     from emofair.units.vq_wav2vec import SpeechTokenizer
 
     tokenizer = SpeechTokenizer(args.vq_wav2vec, None)
+    with open(args.out / "dict.txt", "w", encoding="utf-8") as file:
+        for codes in product(range(tokenizer.codes_per_group), repeat=tokenizer.groups):
+            print("-".join(map(str, codes)), 1, file=file)
     for split in args.splits:
         with open(args.out / f"{split}.txt", "w", encoding="utf-8") as file:
             for item in tqdm(read_split(args.corpus, split), desc=f"codes of {split}", unit="clip", disable=None):
