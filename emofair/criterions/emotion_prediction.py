@@ -1,41 +1,33 @@
 """Losses and metrics of robertaEMO (arXiv 2008.06682): emotions by two-way or k-way softmax, sentiment by L1."""
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
 import torch
 import torch.nn.functional as F
 from fairseq.criterions import register_criterion
-from fairseq.dataclass import FairseqDataclass
-from fairseq.distributed import utils as distributed
-from omegaconf import II, DictConfig
 from torch import Tensor, nn
 
-from emofair.criterions.base import EmofairCriterion, MetricFamily, counts_key, zero_loss
+from emofair.criterions.base import MetricFamily, counts_key, zero_loss
+from emofair.criterions.predicting import PredictingCriterion, PredictingCriterionConfig
 from emofair.data.labels import resolve_target_mode
 from emofair.errors import EmofairError
-from emofair.inference.predictions import PredictionWriter
 from emofair.metrics import binary, classification, regression
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
-class EmotionCriterionConfig(FairseqDataclass):
-    """Options of the criterion; those of the task are taken from there, so that each flag exists once."""
+class EmotionCriterionConfig(PredictingCriterionConfig):
+    """Options of the criterion."""
 
     classification_head_name: str = field(
         default="emotion_classification_head", metadata={"help": "name of the model's output layer to train"}
     )
-    eval_metric: bool = II("task.eval_metric")
-    save_predictions: Optional[str] = II("task.save_predictions")
 
 
 @register_criterion("emotion_prediction_cri", dataclass=EmotionCriterionConfig)
-class EmotionPredictionCriterion(EmofairCriterion):
+class EmotionPredictionCriterion(PredictingCriterion):
     """Sum of losses over a batch, divided by the number of items N for the gradient.
 
     - softmax: cross-entropy;
@@ -53,18 +45,11 @@ class EmotionPredictionCriterion(EmofairCriterion):
     }
 
     def __init__(self, cfg: EmotionCriterionConfig, task) -> None:
-        super().__init__(task)
+        super().__init__(cfg, task, resolve_target_mode(task.cfg))
         self.head = cfg.classification_head_name
-        self.print_table = bool(cfg.eval_metric)
-        self.mode = resolve_target_mode(task.cfg)
         # CMU-MOSI and MOSEI scores are also judged as seven classes; other numbers have no natural classes.
         self.names = regression.SENTIMENT_CLASSES if self.mode.kind == "l1" else self.mode.classes
         self.counts_keys = (counts_key("score" if self.mode.is_regression else self.mode.kind, self.names),)
-        self.writer = None
-        if cfg.save_predictions:
-            rank, world_size = distributed.get_global_rank(), distributed.get_global_world_size()
-            self.writer = PredictionWriter(cfg.save_predictions, self.mode, rank, world_size)
-            _keep_out_of_checkpoint(cfg)
 
     def forward(
         self, model: nn.Module, sample: Optional[Mapping[str, Any]], reduce: bool = True
@@ -81,9 +66,7 @@ class EmotionPredictionCriterion(EmofairCriterion):
         logits, _ = model(**sample["net_input"], features_only=True, classification_head_name=self.head)
         logits, target = logits.float(), self._target(sample, logits)
         losses = self._losses(logits, target)
-        if self.writer is not None and not self.training:
-            ids = self.task.dataset(sample["split"]).ids
-            self.writer.write(sample["split"], sample["id"].tolist(), ids, logits, target)
+        self.write_predictions(sample, logits, target)
         return losses.sum(), len(target), self._output(losses, logits.detach(), target, ntokens=sample["ntokens"])
 
     def _target(self, sample: Mapping[str, Any], logits: Tensor) -> Tensor:
@@ -134,24 +117,3 @@ class EmotionPredictionCriterion(EmofairCriterion):
         if self.mode.kind == "binary":
             return binary.decision_counts(logits.view(-1, k, 2), target)
         return regression.score_sums(logits, target, self.names)
-
-    def train(self, mode: bool = True) -> "EmotionPredictionCriterion":
-        """Set training mode; the change to evaluation starts a new validation pass."""
-        if self.writer is not None and self.training and not mode:
-            self.writer.begin_pass()
-        return super().train(mode)
-
-    def finish_validation(self, logging_outputs: Optional[Sequence[Mapping[str, Any]]] = None) -> None:
-        """Merge the workers' predictions; under fairseq-validate with ``--eval-metric`` print the table per class."""
-        if self.writer is not None:
-            self.writer.finish()
-        if logging_outputs and self.print_table:
-            logger.info("per class:\n%s", self.report(logging_outputs))
-
-
-def _keep_out_of_checkpoint(cfg: EmotionCriterionConfig) -> None:
-    # fairseq-validate starts from the stored options: it would overwrite this run's file, or fail on another machine.
-    run = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-    for part in ("task", "criterion"):
-        if run is not None and "save_predictions" in run.get(part, ()):
-            run[part]["save_predictions"] = None

@@ -31,7 +31,7 @@ CHOSEN = {
     "lr-scheduler": "lr_scheduler",
 }
 # Written into the configuration by the training itself.
-DERIVED = ("text_ssl_json", "speech_ssl_json", "user_dir", "no_progress_bar")
+DERIVED = ("text_ssl_json", "speech_ssl_json", "encoder_ssl_json", "class_weight_values", "user_dir", "no_progress_bar")
 # Where a run reads and writes and how it talks; none of it changes what is learned on the same data.
 NOT_SETTINGS = {
     *("seed", "data", "data_raw", "save_dir", "save_predictions", "token_cache", "num_workers", "eval_metric"),

@@ -4,6 +4,6 @@ from emofair import compat
 
 compat.apply()
 
-from emofair import criterions  # noqa: E402, F401
+from emofair import criterions, schedulers  # noqa: E402, F401
 
 compat.import_all(__name__, __path__)

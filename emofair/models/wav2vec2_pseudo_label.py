@@ -1,0 +1,108 @@
+"""wav2vec 2.0 that predicts cluster ids of masked frames, at several granularities at once (P-TAPT stage 3).
+
+Chen and Rudnicky, "Exploring wav2vec 2.0 fine-tuning for improved speech emotion recognition", ICASSP 2023,
+arXiv 2110.06309.
+"""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from emofair.encoders import pretrained
+from emofair.encoders.speech import LAST_LAYER, SpeechEncoder
+from emofair.encoders.speech_spec import SpeechSpec
+
+
+@dataclass
+class Wav2Vec2PseudoLabelConfig(FairseqDataclass):
+    """Options of the model."""
+
+    w2v_path: Optional[str] = field(
+        default=None, metadata={"help": "encoder to start from: a checkpoint file, or a Hugging Face folder"}
+    )
+    ssl_random: Optional[str] = field(
+        default=None, metadata={"help": "a random encoder of a named size instead: tiny, small, base, large"}
+    )
+    head_hidden: int = field(default=256, metadata={"help": "width of the hidden layer of each head"})
+    train_cnn: bool = field(default=False, metadata={"help": "train the convolutions too"})
+    train_projection: bool = field(
+        default=False, metadata={"help": "train the projection between convolutions and Transformer too"}
+    )
+    freeze_mask_emb: bool = field(default=False, metadata={"help": "keep the vector of masked frames as it is"})
+    encoder_dropout: Optional[float] = field(
+        default=None, metadata={"help": "dropout in the encoder (default: that of its pre-training)"}
+    )
+    attention_dropout: Optional[float] = field(default=None, metadata={"help": "the same on attention weights"})
+    activation_dropout: Optional[float] = field(default=None, metadata={"help": "the same inside feed-forward layers"})
+    dropout_input: Optional[float] = field(default=None, metadata={"help": "the same on the encoder's input"})
+    layerdrop: Optional[float] = field(default=0.0, metadata={"help": "chance to skip a layer in training"})
+    checkpoint_activations: bool = field(
+        default=False, metadata={"help": "recompute the encoder's activations in the backward pass to save memory"}
+    )
+    encoder_ssl_json: Optional[str] = field(
+        default=None, metadata={"help": "shape of the encoder; written by training, not by hand"}
+    )
+
+
+@register_model("wav2vec2_pseudo_label", dataclass=Wav2Vec2PseudoLabelConfig)
+class Wav2Vec2PseudoLabel(BaseFairseqModel):
+    """Waveforms → logits of cluster ids at masked frames, one head per granularity."""
+
+    def __init__(self, cfg: DictConfig, spec: SpeechSpec, n_clusters: list[int]) -> None:
+        super().__init__()
+        self.cfg = cfg
+        build = SpeechEncoder.unfilled if cfg.ssl_random is None else SpeechEncoder
+        self.encoder = build(spec, checkpoint_activations=cfg.checkpoint_activations)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(spec.embed_dim, cfg.head_hidden), nn.Tanh(), nn.Linear(cfg.head_hidden, n))
+            for n in n_clusters
+        )
+        frozen = [] if cfg.train_cnn else [self.encoder.feature_extractor]
+        if not cfg.train_projection:
+            projection = (self.encoder.layer_norm, self.encoder.post_extract_proj)
+            frozen += [part for part in projection if part is not None]
+        for part in frozen:
+            part.requires_grad_(False)
+        self.encoder.mask_emb.requires_grad_(not cfg.freeze_mask_emb)
+
+    @classmethod
+    def prepare_config(cls, cfg: DictConfig) -> DictConfig:
+        """Complete ``cfg`` in place so that it describes the whole model without any file beside it."""
+        pretrained.describe(cfg)
+        return cfg
+
+    @classmethod
+    def build_model(cls, cfg: DictConfig, task=None) -> "Wav2Vec2PseudoLabel":
+        """Build the model from ``cfg``; the encoder stays unfilled until `load_pretrained` or a checkpoint."""
+        cls.prepare_config(cfg)
+        return cls(cfg, SpeechSpec.from_json(cfg.encoder_ssl_json), task.n_clusters)
+
+    def load_pretrained(self) -> None:
+        """Copy the pretrained weights into the encoder."""
+        pretrained.fill(self.encoder, self.cfg)
+
+    @property
+    def spec(self) -> SpeechSpec:
+        """Shape of the encoder."""
+        return self.encoder.spec
+
+    def forward(
+        self, wav: Tensor, n_samples: Optional[Tensor], masked: Tensor, index: Tensor, **unused
+    ) -> list[Tensor]:
+        """Waveforms [B, L]; ``masked`` Bool [B, T]; ``index`` Long [M] into [B * T] → logits [M, K] per granularity."""
+
+        def mask(x: Tensor, padding: Optional[Tensor]) -> Tensor:
+            return x.where(~masked[..., None], self.encoder.mask_emb.to(x.dtype))
+
+        encoded = self.encoder(wav, n_samples, mask=mask)
+        frames = F.relu(encoded.hidden[LAST_LAYER].flatten(0, 1)[index])
+        return [head(frames) for head in self.heads]
+
+    def max_positions(self) -> None:
+        """No limit: clips are cropped by the data set, never filtered."""
+        return

@@ -1,0 +1,116 @@
+"""Masked prediction of cluster ids from the waveform: the second pre-training of P-TAPT (arXiv 2110.06309)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import register_task
+from omegaconf import DictConfig
+
+from emofair.checkpoints.named_classes import own_class
+from emofair.data import manifests
+from emofair.data.audio import SAMPLE_RATE
+from emofair.data.base import EmofairDataset
+from emofair.data.pseudo_label_dataset import PseudoLabelDataset, read_units
+from emofair.data.speech_dataset import ORDERS
+from emofair.errors import EmofairError
+from emofair.modules.span_masks import MODES
+from emofair.tasks.base import EmofairTask, EmofairTaskConfig
+
+
+@dataclass
+class PseudoLabelPretrainingConfig(EmofairTaskConfig):
+    """Options of the task."""
+
+    label_dir: Optional[str] = field(
+        default=None, metadata={"help": "folder of {split}.km{K}, as emofair units writes them (default: the data's)"}
+    )
+    num_clusters: str = field(default="64,512,4096", metadata={"help": "granularities K, comma-separated"})
+    label_slack: int = field(
+        default=0,
+        metadata={"help": "a clip may have so many ids fewer than frames; 2 for labels made as upstream does"},
+    )
+    resample: bool = field(default=False, metadata={"help": "accept audio of other rates than 16 kHz"})
+    max_seconds: float = field(default=10.0, metadata={"help": "crop longer clips, at a random place"})
+    batch_order: ChoiceEnum(ORDERS) = field(
+        default="bucket",
+        metadata={"help": "batches of similar length, shuffled inside buckets of similar length, or of any length"},
+    )
+    num_buckets: int = field(default=50, metadata={"help": "buckets of --batch-order bucket"})
+    mask_time_prob: float = field(default=0.65, metadata={"help": "share of frames masked, before overlaps"})
+    mask_time_length: int = field(default=10, metadata={"help": "frames of a masked span"})
+    mask_min_spans: int = field(default=2, metadata={"help": "spans per clip, at least"})
+    mask_mode: ChoiceEnum(MODES) = field(
+        default="per_row",
+        metadata={"help": "spans placed inside each clip, or as transformers does, over the padded length"},
+    )
+
+
+@register_task("pseudo_label_pretraining", dataclass=PseudoLabelPretrainingConfig)
+class PseudoLabelPretrainingTask(EmofairTask):
+    """Waveforms with masked frames → the cluster ids of these."""
+
+    path_fields = ("data", "label_dir")
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        try:
+            self.n_clusters = [int(n) for n in cfg.num_clusters.split(",")]
+        except ValueError:
+            self.n_clusters = []
+        if not self.n_clusters or min(self.n_clusters) < 2 or len(set(self.n_clusters)) < len(self.n_clusters):
+            raise EmofairError(
+                f"--num-clusters {cfg.num_clusters} is no list of different numbers from 2 on",
+                remedy="Give for example 64,512,4096",
+            )
+        if cfg.mask_time_prob <= 0 or cfg.mask_time_length < 1:
+            raise EmofairError("nothing is masked, so nothing is predicted", remedy="Raise --mask-time-prob")
+        self.spec = None
+
+    def members(self, split: str) -> Optional[set[str]]:
+        """Ids of a split; None where there is no such split."""
+        if split not in manifests.splits_of(self.cfg.data):
+            return None
+        return {item.id for item in manifests.read_split(self.cfg.data, split)}
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
+        """Build the model, and learn from its encoder how audio becomes frames."""
+        architecture = own_class("model", getattr(cfg, "_name", None))
+        if architecture.__name__ != "Wav2Vec2PseudoLabel":
+            raise EmofairError(
+                f"--arch {cfg._name} does not fit --task {self.cfg._name}", remedy="Choose --arch wav2vec2_pseudo_label"
+            )
+        model = super().build_model(cfg, from_checkpoint)
+        self.spec, self.frames_of = model.spec, model.encoder.n_frames
+        return model
+
+    def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
+        """Read the list of a split and the cluster ids of its frames."""
+        cfg = self.cfg
+        items = manifests.read_split(cfg.data, split)
+        folder = Path(cfg.label_dir or cfg.data)
+        units = [read_units(folder / f"{split}.km{n}", len(items), n) for n in self.n_clusters]
+        return PseudoLabelDataset(
+            items,
+            split,
+            units,
+            self.frames_of,
+            mask_prob=cfg.mask_time_prob,
+            mask_length=cfg.mask_time_length,
+            min_spans=cfg.mask_min_spans,
+            mask_mode=str(cfg.mask_mode),
+            slack=cfg.label_slack,
+            normalize=self.spec.normalize,
+            resample=cfg.resample or bool(manifests.read_corpus(cfg.data).get("resample")),
+            max_samples=round(cfg.max_seconds * SAMPLE_RATE),
+            crop_hop=self.spec.hop,
+            order=str(cfg.batch_order),
+            n_buckets=cfg.num_buckets,
+            seed=cfg.seed,
+            training=self.is_trained_on(split),
+        )
+
+    def facts(self) -> dict[str, object]:
+        """The facts of every task, and the granularities."""
+        return {**super().facts(), "target": "units", "n_clusters": self.n_clusters}

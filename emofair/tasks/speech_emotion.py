@@ -1,0 +1,188 @@
+"""Emotion of an utterance from its waveform: the fine-tuning of V-FT, TAPT, P-TAPT and FLEA, with any encoder."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks import register_task
+from omegaconf import DictConfig, open_dict
+
+from emofair.checkpoints.named_classes import own_class
+from emofair.data import manifests
+from emofair.data.audio import SAMPLE_RATE
+from emofair.data.base import EmofairDataset
+from emofair.data.emotion_dataset import (
+    CLASS_WEIGHTS,
+    LABEL_MODES,
+    SpeechEmotionDataset,
+    class_list,
+    inverse_frequency,
+    label_distributions,
+)
+from emofair.data.labels import TargetMode
+from emofair.data.speech_dataset import CROPS, ORDERS
+from emofair.errors import EmofairError
+from emofair.tasks.base import EmofairTask, EmofairTaskConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SpeechEmotionConfig(EmofairTaskConfig):
+    """Options of the task."""
+
+    class_list: Optional[str] = field(
+        default=None, metadata={"help": "comma-separated class names by index (default: labels.txt of the corpus)"}
+    )
+    normalize: Optional[bool] = field(
+        default=None,
+        metadata={"help": "bring every clip to zero mean and unit variance (default: as the encoder was trained)"},
+    )
+    resample: bool = field(default=False, metadata={"help": "accept audio of other rates than 16 kHz"})
+    max_seconds: float = field(default=10.0, metadata={"help": "crop longer clips in training"})
+    crop: ChoiceEnum(CROPS) = field(
+        default="random",
+        metadata={"help": "part of a long clip to train on; min: crop every batch to its shortest clip"},
+    )
+    min_crop_seconds: float = field(default=3.0, metadata={"help": "--crop min crops no clip below this"})
+    eval_window_seconds: Optional[float] = field(
+        default=None, metadata={"help": "score longer clips in overlapping windows of this length (default: whole)"}
+    )
+    eval_hop_seconds: Optional[float] = field(
+        default=None, metadata={"help": "step from window to window (default: half a window)"}
+    )
+    batch_order: ChoiceEnum(ORDERS) = field(
+        default="length",
+        metadata={"help": "batches of similar length, shuffled inside buckets of similar length, or of any length"},
+    )
+    num_buckets: int = field(default=50, metadata={"help": "buckets of --batch-order bucket"})
+    drop_last: bool = field(default=False, metadata={"help": "leave out the incomplete last batch in training"})
+    label_mode: ChoiceEnum(LABEL_MODES) = field(
+        default="hard",
+        metadata={"help": "one class; a class drawn from the annotators' votes; or the votes as a distribution"},
+    )
+    class_weights: ChoiceEnum(CLASS_WEIGHTS) = field(
+        default="inv_freq", metadata={"help": "weight of a class in the loss: by rarity in the training split, or none"}
+    )
+    class_weight_values: Optional[str] = field(
+        default=None, metadata={"help": "the weights themselves; written by training, not by hand"}
+    )
+    eval_metric: bool = field(
+        default=False, metadata={"help": "print the full table per class at the end of a validation"}
+    )
+    save_predictions: Optional[str] = field(
+        default=None, metadata={"help": "write the predictions of each validation to this file, by utterance id"}
+    )
+
+
+def _write(cfg: DictConfig, **values: object) -> None:
+    """Set options in a task's configuration and in fairseq's whole one, which goes into checkpoints."""
+    parent = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    for config in [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]:
+        with open_dict(config):
+            config.update(values)
+
+
+@register_task("speech_emotion", dataclass=SpeechEmotionConfig)
+class SpeechEmotionTask(EmofairTask):
+    """Waveforms → one of k emotions."""
+
+    path_fields = ("data", "save_predictions")
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        self._check_lengths()
+        self.classes = class_list(cfg.data, cfg.class_list)
+        _write(cfg, class_list=",".join(self.classes))
+        self.mode = TargetMode(
+            "emotion", "softmax", self.classes, len(self.classes), {name: i for i, name in enumerate(self.classes)}
+        )
+        self.normalize = bool(cfg.normalize)
+
+    def _check_lengths(self) -> None:
+        cfg = self.cfg
+        for name in ("max_seconds", "min_crop_seconds", "eval_window_seconds", "eval_hop_seconds"):
+            if cfg[name] is not None and cfg[name] <= 0:
+                raise EmofairError(
+                    f"--{name.replace('_', '-')} {cfg[name]} is no length", remedy="Give seconds above 0"
+                )
+        if cfg.num_buckets < 1:
+            raise EmofairError(f"--num-buckets {cfg.num_buckets} leaves nothing to shuffle", remedy="Give 1 or more")
+
+    def members(self, split: str) -> Optional[set[str]]:
+        """Ids of a split; None where there is no such split."""
+        if split not in manifests.splits_of(self.cfg.data):
+            return None
+        return {item.id for item in manifests.read_split(self.cfg.data, split)}
+
+    def class_weights(self) -> torch.Tensor:
+        """Weight of each class in the loss [K]; computed once, from the training split, and stored from then on."""
+        if self.cfg.class_weight_values is None:
+            values = [1.0] * len(self.classes)
+            if self.cfg.class_weights == "inv_freq":
+                split = self.subsets.train
+                values = inverse_frequency(self._distributions(self._items(split), split))
+                if absent := [name for name, value in zip(self.classes, values, strict=True) if not value]:
+                    logger.warning("split %s: no items of class %s; it cannot be learned", split, ", ".join(absent))
+            _write(self.cfg, class_weight_values=",".join(map(repr, values)))
+        values = [float(value) for value in self.cfg.class_weight_values.split(",")]
+        if len(values) != len(self.classes):
+            raise EmofairError(f"{len(values)} class weights for {len(self.classes)} classes")
+        return torch.tensor(values)
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
+        """Build the model, and learn from its encoder how clips are to be normalised."""
+        architecture = own_class("model", getattr(cfg, "_name", None))
+        if not hasattr(architecture, "spec"):
+            raise EmofairError(
+                f"--arch {cfg._name} does not fit --task {self.cfg._name}", remedy="Choose --arch wav2vec2_ser"
+            )
+        model = super().build_model(cfg, from_checkpoint)
+        if self.cfg.normalize is not None and bool(self.cfg.normalize) != model.spec.normalize:
+            raise EmofairError(
+                f"--normalize is {bool(self.cfg.normalize)}, and the encoder was trained with {model.spec.normalize}",
+                remedy="Leave --normalize out: it follows from the encoder",
+            )
+        self.normalize = model.spec.normalize
+        return model
+
+    def _items(self, split: str) -> list[manifests.Utterance]:
+        return manifests.read_split(self.cfg.data, split)
+
+    def _distributions(self, items: list[manifests.Utterance], split: str):
+        return label_distributions(items, self.classes, split, self.cfg.data, str(self.cfg.label_mode))
+
+    def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
+        """Read the list of a split and its labels."""
+        cfg, items = self.cfg, self._items(split)
+        labelled = any(item.label is not None or item.votes for item in items)
+        trains = self.is_trained_on(split)
+
+        def samples(seconds: Optional[float]) -> Optional[int]:
+            return None if seconds is None else round(seconds * SAMPLE_RATE)
+
+        window = samples(cfg.eval_window_seconds)
+        return SpeechEmotionDataset(
+            items,
+            split,
+            self._distributions(items, split) if labelled or trains else None,
+            str(cfg.label_mode),
+            normalize=self.normalize,
+            resample=cfg.resample or bool(manifests.read_corpus(cfg.data).get("resample")),
+            max_samples=samples(cfg.max_seconds),
+            crop=str(cfg.crop),
+            min_samples=samples(cfg.min_crop_seconds),
+            window=window,
+            hop=samples(cfg.eval_hop_seconds) or (window and max(1, window // 2)),
+            order=str(cfg.batch_order),
+            n_buckets=cfg.num_buckets,
+            drop_last=cfg.drop_last,
+            seed=cfg.seed,
+            training=trains,
+        )
+
+    def facts(self) -> dict[str, object]:
+        """The facts of every task, and the target with the names of its classes."""
+        return {**super().facts(), "target": self.mode.name, "classes": list(self.classes)}
