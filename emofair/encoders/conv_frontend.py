@@ -65,7 +65,7 @@ class ConvFrontEnd(nn.Module):
                 n_samples = wav.new_full((wav.size(0),), wav.size(1), dtype=torch.long)
             wav = F.pad(wav, (0, self.receptive_field - wav.size(1)))
         dtype = self._dtype(wav.device)
-        trains = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        trains = torch.is_grad_enabled() and (wav.requires_grad or any(p.requires_grad for p in self.parameters()))
         with torch.autocast(wav.device.type, enabled=False):
             return (self._trained if trains else self._inferred)(wav, n_samples, dtype)
 
