@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
+    from emofair.inference.speech_emotion import SpeechEmotionPredictor
     from emofair.inference.token_emotion import TokenEmotionPredictor
 
 # Task → the class that predicts with its models.
 PREDICTORS = {
     "emotion_prediction": "emofair.inference.token_emotion:TokenEmotionPredictor",
     "emotion_semisup_prediction": "emofair.inference.token_emotion:TokenEmotionPredictor",
+    "speech_emotion": "emofair.inference.speech_emotion:SpeechEmotionPredictor",
 }
 
 
-def load(path: str | os.PathLike[str], *, device: str = "cpu", **options) -> TokenEmotionPredictor:
+def load(
+    path: str | os.PathLike[str], *, device: str = "cpu", **options
+) -> TokenEmotionPredictor | SpeechEmotionPredictor:
     """Open a fine-tuned checkpoint. Nothing but the file is needed for the model itself.
 
     ``options`` go to the predictor: for robertaEMO the places of the tokenisers (``ssl_dir`` and so on), which raw

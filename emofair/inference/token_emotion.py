@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,55 +11,12 @@ import numpy as np
 import torch
 
 from emofair.checkpoints import ssl_dir as ssl
-from emofair.data.audio import SAMPLE_RATE, read_audio
 from emofair.data.token_dataset import collate_tokens
 from emofair.errors import EmofairError
 from emofair.inference.checkpoint import LoadedCheckpoint
-from emofair.inference.predictions import decode
+from emofair.inference.prediction import Prediction, Wave, count, predictions, samples_of
 from emofair.units.bpe import TextTokenizer
 from emofair.units.vq_wav2vec import SpeechTokenizer
-
-Wave = str | os.PathLike[str] | np.ndarray | torch.Tensor
-"""A file, or samples [n] at 16 kHz."""
-
-REMEDY = f"Give a file, or an array or tensor [n] at {SAMPLE_RATE} Hz of floats or int16"
-# Silence and full scale of the integer types that wav files come in.
-PCM = {"uint8": (128, 2**7), "int16": (0, 2**15), "int32": (0, 2**31)}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one utterance.
-
-    For classes: ``label`` is the most likely one and ``scores`` holds the probability of each by name (of being present
-    where every emotion is judged on its own). For a score: ``value``, with ``label`` its text and no ``scores``.
-    """
-
-    label: str
-    scores: dict[str, float]
-    value: float | None = None
-
-
-def waveform(samples: np.ndarray | torch.Tensor) -> np.ndarray:
-    """Samples [n] at 16 kHz as float32 within [-1, 1].
-
-    Floats are taken as they are; PCM as int16, int32 or (around 128) uint8 is scaled. Raises `EmofairError` for
-    anything else.
-    """
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
-    if not isinstance(samples, np.ndarray):
-        raise EmofairError(f"a {type(samples).__name__} is no recording", remedy=REMEDY)
-    if samples.dtype.name not in PCM and not np.issubdtype(samples.dtype, np.floating):
-        raise EmofairError(f"samples of the type {samples.dtype} have no known scale", remedy=REMEDY)
-    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
-        raise EmofairError(f"samples of shape {list(samples.shape)} are not one finite mono waveform", remedy=REMEDY)
-    audio = samples.astype(np.float32, copy=False)
-    if samples.dtype.name in PCM:
-        silence, full_scale = PCM[samples.dtype.name]
-        audio = (audio - silence) / full_scale
-    return audio
 
 
 class TokenEmotionPredictor:
@@ -130,11 +86,11 @@ class TokenEmotionPredictor:
 
     def predict_many(self, wavs: Sequence[Wave | None], texts: Sequence[str | None]) -> list[Prediction]:
         """Predict utterances given as parallel lists; see `predict`."""
-        if not _count({"recordings": wavs, "transcripts": texts}):
+        if not count({"recordings": wavs, "transcripts": texts}):
             return []
         speech, words = None, None
         if "speech" in self.modalities:
-            speech = self.speech_tokenizer.encode([self._samples(wav) for wav in wavs])
+            speech = self.speech_tokenizer.encode([samples_of(wav) for wav in wavs])
         if "text" in self.modalities:
             if any(text is None for text in texts):
                 raise EmofairError("this model reads the transcript too", remedy="Give it as text (--text)")
@@ -147,7 +103,7 @@ class TokenEmotionPredictor:
         """Predict from token ids, one int array [T] per utterance and modality, first id and last id included."""
         device = next(self.model.parameters()).device
         given = {name: ids for name, ids in (("speech", speech), ("text", text)) if ids is not None}
-        if given and not _count(given):
+        if given and not count(given):
             return []
         net_input = {}
         for name, key in (("speech", "audio"), ("text", "text")):
@@ -156,18 +112,7 @@ class TokenEmotionPredictor:
                 net_input[key] = torch.from_numpy(tokens).to(device)
         with torch.inference_mode():
             logits, _ = self.model(**net_input, features_only=True, classification_head_name=self.head)
-        return [self._prediction(row) for row in decode(self.mode, logits).tolist()]
-
-    def _prediction(self, values: list[float]) -> Prediction:
-        if not self.mode.classes:
-            return Prediction(f"{values[0]:.3f}", {}, values[0])
-        best = max(range(len(values)), key=values.__getitem__)
-        return Prediction(self.mode.classes[best], dict(zip(self.mode.classes, values, strict=True)))
-
-    def _samples(self, wav: Wave | None) -> np.ndarray:
-        if wav is None:
-            raise EmofairError("this model listens to speech", remedy="Give a wav file")
-        return read_audio(wav, resample=True) if isinstance(wav, (str, os.PathLike)) else waveform(wav)
+        return predictions(self.mode, logits)
 
     def _locate(self, kind: str) -> Path:
         return ssl.locate(kind, ssl_dir=self._ssl_dir, path=self._paths[kind])
@@ -181,12 +126,3 @@ class TokenEmotionPredictor:
                 file=folder / "dict.txt",
                 remedy="Give the folder of the pretrained model that it was fine-tuned from",
             )
-
-
-def _count(lists: Mapping[str, Sequence]) -> int:
-    """Length of parallel lists."""
-    lengths = {len(each) for each in lists.values()}
-    if len(lengths) > 1:
-        told = " and ".join(f"{len(each)} {name}" for name, each in lists.items())
-        raise EmofairError(f"{told} are not parallel lists", remedy="Give one per utterance, None where there is none")
-    return lengths.pop()

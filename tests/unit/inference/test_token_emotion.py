@@ -9,7 +9,7 @@ import torch
 
 from emofair.data.audio import read_audio
 from emofair.errors import EmofairError
-from emofair.inference.token_emotion import waveform
+from emofair.inference.prediction import waveform
 
 SOUND = (0.9 * np.sin(np.arange(4000) * 0.1)).astype(np.float32)
 
