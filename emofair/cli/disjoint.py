@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
-    from emofair.data.corpus_check import Splits
+    from emofair.data.corpus_check import Clip, Splits
 
 MOST_SHOWN = 20
 HELP = "accept ids, speakers and audio that are in two splits"
 
 
 def refuse_overlap(
-    splits: Splits, *, allow: bool, shared: Iterable[str] = (), warnings: bool = True, skip_bad: bool = False
+    splits: Splits,
+    *,
+    allow: bool,
+    shared: Iterable[str] = (),
+    warnings: bool = True,
+    skip_bad: bool = False,
+    digests: dict[Clip, str] | None = None,
 ) -> None:
     """Print what splits share, and raise `EmofairError` unless it is allowed.
 
     Lengths of audio must be known (``n_samples``). Groups in ``shared`` are only warned of, and not even that without
-    ``warnings``. ``skip_bad`` passes over audio that cannot be decoded.
+    ``warnings``. ``skip_bad`` passes over audio that cannot be decoded; ``digests`` collects hashes for the next call.
     """
     from emofair.data.corpus_check import overlaps, shared_audio
 
@@ -30,7 +36,7 @@ def refuse_overlap(
         _say(str(problem))
     if any(not problem.warning for problem in found):
         raise EmofairError("the splits are not disjoint", remedy="correct the list, or accept it with --allow-overlap")
-    doubles = list(shared_audio(splits, progress=True, skip_bad=skip_bad))
+    doubles = list(shared_audio(splits, progress=True, skip_bad=skip_bad, digests=digests))
     for split, identifier, other_split, other in doubles[:MOST_SHOWN]:
         _say(f"the same audio is in {split} ({identifier}) and {other_split} ({other})")
     if doubles and not allow:

@@ -5,6 +5,10 @@ speakers or sounds are on both sides of a split; each of these has an option to 
 
     emofair prepare synthetic --out data/toy
     emofair prepare iemocap --root IEMOCAP_full_release --fold 1 --classes 4 --out data/iemocap/1 --check
+    emofair prepare iemocap --root IEMOCAP_full_release --folds session --classes 4 --valid none --out data/iemocap
+    emofair prepare emodb --root emodb --p1-valid 0.1 --out data/emodb --check
+    emofair prepare cremad --root CREMA-D --fold-count 5 --out data/cremad
+    emofair prepare json --labeldir labels_sess --root Audio_16k --out data/mine
     emofair prepare meld --root MELD.Raw --text-only --out data/meld
     emofair prepare mosi --root CMU_MOSI --label-files T_data/mosi --out data/mosi
     emofair prepare tsv --list items.tsv --out data/mine
@@ -15,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emofair.cli import disjoint
+from emofair.cli import prepare_folds
+from emofair.cli.disjoint import HELP as OVERLAP_HELP
 from emofair.cli.disjoint import MOST_SHOWN
 from emofair.cli.outputs import check_folder
 from emofair.errors import EmofairError
@@ -28,23 +34,27 @@ if TYPE_CHECKING:
     from emofair.corpora import Source
 
 HELP = "a corpus or a list of clips -> manifests; --check verifies them"
-SOURCES = ("iemocap", "meld", "mosi", "mosei", "tsv", "synthetic")
+SOURCES = ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi", "mosei", "json", "tsv", "synthetic")
+_DOWNLOADS = tuple(source for source in SOURCES if source != "synthetic")
 
 # Options that only some sources have: a wrong one is an error instead of being ignored.
 _ONLY_FOR = {
     "fold": ("iemocap",),
     "classes": ("iemocap",),
-    "valid": ("iemocap",),
-    "allow_count_mismatch": ("iemocap", "meld", "mosi"),
+    "song": ("ravdess",),
+    "allow_count_mismatch": ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi"),
     "label_files": ("mosi", "mosei"),
+    "labelpath": ("json",),
+    "labeldir": ("json",),
     "list": ("tsv",),
     "labels": ("tsv",),
     "clips": ("synthetic",),
-    "seed": ("synthetic",),
-    "root": ("iemocap", "meld", "mosi", "mosei", "tsv"),
+    "seed": (*prepare_folds.DIVISIBLE, "json"),
+    "root": _DOWNLOADS,
     "text_only": ("iemocap", "meld", "mosi", "mosei", "tsv"),
-    "resample": ("iemocap", "meld", "mosi", "mosei", "tsv"),
-    "skip_bad": ("iemocap", "meld", "mosi", "mosei", "tsv"),
+    "resample": _DOWNLOADS,
+    "skip_bad": _DOWNLOADS,
+    **prepare_folds.SOURCES_OF_OPTION,
 }
 
 
@@ -53,28 +63,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="?", metavar="SOURCE", choices=SOURCES, help=f"{', '.join(SOURCES)}; none to check --out alone"
     )
-    parser.add_argument("--root", metavar="DIR", help="folder of the download (tsv: what wav is relative to)")
+    parser.add_argument(
+        "--root", "--datadir", metavar="DIR", help="folder of the download (tsv, json: what file names are relative to)"
+    )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the manifests")
     parser.add_argument("--check", action="store_true", help="decode all audio and verify the manifests in --out")
     parser.add_argument("--text-only", action="store_true", default=None, help="ignore the audio, there may be none")
     parser.add_argument("--resample", action="store_true", default=None, help="accept audio that is not at 16 kHz")
     parser.add_argument("--skip-bad", action="store_true", default=None, help="leave out rows that cannot be used")
-    parser.add_argument("--allow-overlap", action="store_true", help=disjoint.HELP)
+    parser.add_argument("--allow-overlap", action="store_true", help=OVERLAP_HELP)
     parser.add_argument(
-        "--allow-count-mismatch", action="store_true", default=None, help="accept counts that differ from the published"
+        "--allow-count-mismatch",
+        "--no-check",
+        action="store_true",
+        default=None,
+        help="accept counts that differ from the published",
     )
+    parser.add_argument("--seed", type=int, metavar="S", help="of the synthetic corpus (1) and of random splits (58)")
+    prepare_folds.add_arguments(parser)
     group = parser.add_argument_group("iemocap")
     group.add_argument("--fold", choices=("shipped", *"12345"), help="session to test on (default: shipped, that is 5)")
     group.add_argument("--classes", type=int, choices=(4, 5), help="4 merges exc into hap (default: 5)")
-    group.add_argument("--valid", choices=("next", "none"), help="session after --fold validates, or none does")
+    group = parser.add_argument_group("ravdess")
+    group.add_argument("--song", action="store_true", default=None, help="the sung clips too")
     group = parser.add_argument_group("mosi, mosei")
     group.add_argument("--label-files", metavar="PATH", help="label table or the folder with them (default: --root)")
+    group = parser.add_argument_group("json")
+    group.add_argument("--labelpath", metavar="FILE", help="label JSON: {Train: {file: emotion}, Val: {}, Test: {}}")
+    group.add_argument("--labeldir", metavar="DIR", help="folder with one label JSON for each fold")
     group = parser.add_argument_group("tsv")
     group.add_argument("--list", metavar="FILE", help="tab-separated list with a header: id wav text label split")
     group.add_argument("--labels", metavar="A,B,...", help="the labels that may occur (default: any)")
     group = parser.add_argument_group("synthetic")
     group.add_argument("--clips", type=int, metavar="N", help="how many clips to make")
-    group.add_argument("--seed", type=int, metavar="S", help="same seed, same corpus")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,6 +110,11 @@ def run(args: argparse.Namespace) -> int:
             raise EmofairError(f"{flag} does not go with {args.source or '--check alone'} (only {', '.join(sources)})")
     if args.source:
         check_folder(args.out)
+        prepare_folds.check_arguments(args)
+    # Paths in manifests are absolute.
+    for option in ("root", "list", "label_files", "labelpath", "labeldir"):
+        if getattr(args, option) is not None:
+            setattr(args, option, os.path.abspath(getattr(args, option)))
     if args.source == "synthetic":
         _synthetic(args)
     elif args.source:
@@ -97,69 +123,89 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _synthetic(args: argparse.Namespace) -> None:
+    from emofair.corpora import UNDIVIDED, Source
     from emofair.corpora.synthetic import generate
+    from emofair.data.fold_folders import remove_folds
+    from emofair.data.manifests import read_split
 
     chosen = {name: getattr(args, name) for name in ("clips", "seed") if getattr(args, name) is not None}
-    generate(args.out, **chosen)
-    if not args.check:
+    remove_folds(args.out)
+    corpus = generate(args.out, **chosen)
+    if args.folds:
+        items = [utterance for split in corpus["splits"] for utterance in read_split(args.out, split)]
+        facts = {name: corpus[name] for name in ("seed", "clips", "espeak")}
+        source = Source(corpus["name"], corpus["root"], {UNDIVIDED: items}, facts=facts)
+        _divide_and_write(args, source)
+    elif not args.check:
         _print_summary(args.out)
 
 
 def _prepare(args: argparse.Namespace) -> None:
     from emofair.corpora.measure import measure, without_audio
-    from emofair.data.manifests import write_corpus
 
     source = _read(args)
     for reason, n in sorted(source.dropped.items()):
         _say(f"left out: {n} with {reason}")
-    for note in source.notes:
-        _say(f"note: {note}")
     if args.text_only:
         without_audio(source)
     else:
         measure(source, resample=bool(args.resample), progress=True)
+    for note in source.notes:
+        _say(f"note: {note}")
     _report(source, skip=bool(args.skip_bad))
     _compare_counts(source, go_on=bool(args.allow_count_mismatch))
-    # --check tells the warnings once more.
-    disjoint.refuse_overlap(
-        source.splits, allow=args.allow_overlap, shared=source.shared_groups, warnings=not args.check
-    )
-    write_corpus(
-        args.out,
-        source.splits,
-        root=source.root,
-        name=source.name,
-        allow_overlap=args.allow_overlap,
+    _divide_and_write(args, source)
+
+
+def _divide_and_write(args: argparse.Namespace, source: Source) -> None:
+    folds = prepare_folds.divide(args, source)
+    prepare_folds.refuse_overlap(args, source, folds)
+    prepare_folds.write(
+        args,
+        source,
+        folds,
         resample=bool(args.resample),
         text_only=bool(args.text_only),
-        shared_groups=list(source.shared_groups),
         dropped=dict(source.dropped) | ({"bad rows": len(source.problems)} if source.problems else {}),
         **source.facts,
     )
     if not args.check:
+        if prepare_folds.makes_folds(args) or source.given_folds:
+            prepare_folds.tell_missing_classes(folds)
         _print_summary(args.out)
 
 
 def _read(args: argparse.Namespace) -> Source:
-    from emofair.corpora import cmu, iemocap, meld, tsv
+    from emofair.corpora import cmu, cremad, emodb, iemocap, label_json, meld, ravdess, tsv
 
     if args.source == "tsv":
         if args.list is None:
             raise EmofairError("tsv needs a list", remedy="--list items.tsv, columns id wav text label split")
         labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
-        return tsv.read(args.list, root=args.root, labels=labels, audio=not args.text_only)
+        divided = not prepare_folds.makes_folds(args)
+        return tsv.read(args.list, root=args.root, labels=labels, audio=not args.text_only, divided=divided)
+    if args.source == "json" and (args.labelpath is None) == (args.labeldir is None):
+        raise EmofairError(
+            "json needs labels", remedy="--labelpath FILE, or --labeldir DIR with one file for each fold"
+        )
+    if args.source == "json" and args.labeldir is not None:
+        return label_json.read_folder(args.labeldir, root=args.root)
+    if args.source == "json":
+        return label_json.read(args.labelpath, root=args.root)
     if args.root is None:
         raise EmofairError(f"{args.source} needs the folder of the download", remedy="--root DIR")
     if not Path(args.root).is_dir():
         raise EmofairError("no such folder", file=args.root, remedy="--root is the folder of the download")
     if args.source == "iemocap":
-        return iemocap.read(
-            args.root, classes=args.classes or 5, fold=args.fold or "shipped", valid=args.valid or "next"
-        )
-    if args.source == "meld":
-        return meld.read(args.root)
-    reader = cmu.read_mosi if args.source == "mosi" else cmu.read_mosei
-    return reader(args.root, labels=args.label_files, audio=not args.text_only)
+        fold = None if args.folds else args.fold or "shipped"
+        valid = "none" if args.valid in ("none", "random") else "next"
+        return iemocap.read(args.root, classes=args.classes or 5, fold=fold, valid=valid)
+    if args.source == "ravdess":
+        return ravdess.read(args.root, song=bool(args.song))
+    if args.source in ("mosi", "mosei"):
+        reader = cmu.read_mosi if args.source == "mosi" else cmu.read_mosei
+        return reader(args.root, labels=args.label_files, audio=not args.text_only)
+    return {"emodb": emodb, "cremad": cremad, "meld": meld}[args.source].read(args.root)
 
 
 def _report(source: Source, skip: bool) -> None:
@@ -190,18 +236,27 @@ def _compare_counts(source: Source, go_on: bool) -> None:
 
 def _print_summary(out: str) -> None:
     from emofair.data.corpus_check import summary_table
+    from emofair.data.fold_folders import fold_dirs
     from emofair.data.manifests import read_corpus, read_split, splits_of
 
     splits = {split: read_split(out, split) for split in splits_of(out)}
     if splits:
-        print(f"{read_corpus(out).get('name', 'corpus')} in {out}")
-        print(summary_table(splits))
+        corpus = read_corpus(out)
+        print(f"{corpus.get('name', 'corpus')} in {out}")
+        print(summary_table(splits, corpus.get("parts_of")))
+    if fold_dirs(out):
+        print(prepare_folds.summary_table(Path(out)))
 
 
 def _check(args: argparse.Namespace) -> int:
     from emofair.data.corpus_check import check_corpus
+    from emofair.data.fold_folders import check_folds, fold_dirs
+    from emofair.data.manifests import splits_of
 
-    problems = check_corpus(args.out, allow_overlap=args.allow_overlap, progress=True)
+    problems = []
+    if splits_of(args.out) or not fold_dirs(args.out):
+        problems += check_corpus(args.out, allow_overlap=args.allow_overlap, progress=True)
+    problems += check_folds(args.out, allow_overlap=args.allow_overlap, progress=True)
     # A split that cannot be read has its line among the problems.
     with contextlib.suppress(EmofairError):
         _print_summary(args.out)

@@ -13,6 +13,8 @@ from emofair.data.audio import PathLike
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
 
+UNDIVIDED = "all"
+
 
 @dataclass
 class Source:
@@ -21,7 +23,8 @@ class Source:
     ``root`` is the folder that paths are written relative to; ``problems`` are rows that cannot be used, ``dropped``
     counts what is left out on purpose, ``mismatches`` are differences from the published counts, ``notes`` are for
     the user; ``shared_groups`` are the columns that the published split itself shares between splits; ``facts`` go
-    into ``corpus.json``.
+    into ``corpus.json``. A corpus that is published without a split comes as one split, `UNDIVIDED`; ``given_folds``
+    says, where folds are listed, what split an id has in each: {fold: {id: split}}.
     """
 
     name: str
@@ -33,3 +36,4 @@ class Source:
     notes: list[str] = field(default_factory=list)
     shared_groups: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    given_folds: dict[str, dict[str, str]] = field(default_factory=dict)

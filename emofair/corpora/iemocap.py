@@ -9,6 +9,7 @@ Splits are by session, so speakers never cross: fold k tests on session k, selec
 by 1), trains on the other three; ``shipped`` is the split of the published lists of "Jointly fine-tuning BERT-like
 self supervised models" (arXiv 2008.06682): train 1 to 3, valid 4, test 5. ``valid="none"`` gives the validation session
 to training, as in the published protocol of "Exploring wav2vec 2.0 fine-tuning for improved SER" (arXiv 2110.06309).
+With ``fold=None`` the clips come undivided, for `emofair.corpora.folds`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from emofair.corpora import Source
+from emofair.corpora import UNDIVIDED, Source
 from emofair.data.audio import PathLike
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
@@ -44,15 +45,19 @@ _TRANSCRIPT = re.compile(r"(Ses0\d[FM]_\S+)\s*\[[\d.]+\s*-\s*[\d.]+\]:\s*(.*)")
 _VOTE_NAMES = {"neutral": "neu", "sadness": "sad", "anger": "ang", "happiness": "hap", "excited": "exc"}
 
 
-def read(root: PathLike, *, classes: int = 5, fold: str = "shipped", valid: str = "next") -> Source:
+def read(root: PathLike, *, classes: int = 5, fold: str | None = "shipped", valid: str = "next") -> Source:
     """Read all five sessions under ``root`` (or its ``IEMOCAP_full_release``) and divide them by session."""
     root = Path(root)
     if not (root / "Session1").is_dir() and (root / "IEMOCAP_full_release").is_dir():
         root = root / "IEMOCAP_full_release"
     labels = MERGED if classes == 4 else LABELS
-    source = Source("iemocap", root, facts={"fold": fold, "classes": classes, "valid": valid})
-    assignment = session_split(fold, valid)
-    source.splits = {split: [] for split in ("train", "valid", "test") if split in assignment.values()}
+    source = Source("iemocap", root, facts={"classes": classes})
+    if fold is None:
+        assignment = dict.fromkeys(COUNTS, UNDIVIDED)
+    else:
+        assignment = session_split(fold, valid)
+        source.facts |= {"fold": fold, "valid": valid}
+    source.splits = {split: [] for split in ("train", "valid", "test", UNDIVIDED) if split in assignment.values()}
     counts = Counter()
     for session, split in assignment.items():
         items = _read_session(source, root / f"Session{session}", labels)

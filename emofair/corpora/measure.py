@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from emofair.corpora import Source
 from emofair.data.audio import SAMPLE_RATE, AudioInfo, audio_info
 from emofair.data.manifests import Utterance
@@ -12,7 +14,7 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
     """Fill in ``n_samples`` from the headers; utterances whose audio cannot be used move to ``source.problems``.
 
     That is: missing, empty or truncated files, cuts outside the recording, and other rates than 16 kHz unless
-    ``resample``. Raises `EmofairError` when nothing is left.
+    ``resample``. Files with several channels are noted. Raises `EmofairError` when nothing is left.
     """
     from tqdm import tqdm
 
@@ -36,6 +38,10 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
             file=source.problems[0].file,
             remedy="check --root, or prepare the texts alone with --text-only",
         )
+    several = [path for path, info in headers.items() if isinstance(info, AudioInfo) and info.channels > 1]
+    if several:
+        first = ", ".join(Path(path).name for path in several[:3]) + (" ..." if len(several) > 3 else "")
+        source.notes.append(f"{len(several)} files have several channels, which are averaged: {first}")
 
 
 def without_audio(source: Source) -> None:

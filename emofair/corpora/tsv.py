@@ -3,8 +3,8 @@
 ``wav`` is relative to ``root``; ``text`` is the transcript, or the path of a ``.txt`` file with it; ``text`` and
 ``label`` may be absent or empty. ``speaker``, ``session``, ``dialog``, ``sentiment`` (a number), ``start`` and ``end``
 (seconds inside the wav) are understood, further columns are kept as they are. Splits are named ``train``, ``valid``
-(also ``dev``, ``val``) and ``test``; other names are kept, in lower case. Every row that cannot be used is reported
-as file:row.
+(also ``dev``, ``val``) and ``test``; other names are kept, in lower case. Where folds are to be made of the list, the
+column ``split`` may be absent and does not count. Every row that cannot be used is reported as file:row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection
 from pathlib import Path
 
-from emofair.corpora import Source
+from emofair.corpora import UNDIVIDED, Source
 from emofair.corpora.tables import read_text, tsv_rows
 from emofair.data.audio import PathLike
 from emofair.data.manifests import META_COLUMNS, Utterance, usable_id
@@ -23,11 +23,17 @@ ALIASES = {"dev": "valid", "val": "valid", "validation": "valid", "training": "t
 
 
 def read(
-    table: PathLike, *, root: PathLike | None = None, labels: Collection[str] | None = None, audio: bool = True
+    table: PathLike,
+    *,
+    root: PathLike | None = None,
+    labels: Collection[str] | None = None,
+    audio: bool = True,
+    divided: bool = True,
 ) -> Source:
     """Read the list ``table``; ``root`` defaults to its folder; ``labels`` are the only ones allowed, when given.
 
-    With ``audio=False`` the column ``wav`` is not needed. Splits come in the order train, valid, test, others.
+    With ``audio=False`` the column ``wav`` is not needed. Splits come in the order train, valid, test, others; all
+    rows are one split, and the column ``split`` is not looked at, unless ``divided``.
     """
     table = Path(table)
     if table.is_dir():
@@ -36,9 +42,10 @@ def read(
     source = Source("tsv", root, facts={"list": str(table)})
     splits: dict[str, list[Utterance]] = {"train": [], "valid": [], "test": []}
     seen: dict[tuple[str, str], int] = {}
-    for row, cells in tsv_rows(table, ("id", "split", *(("wav",) if audio else ())), source.problems):
+    needed = ("id", *(("split",) if divided else ()), *(("wav",) if audio else ()))
+    for row, cells in tsv_rows(table, needed, source.problems):
         try:
-            split = ALIASES.get(cells["split"].lower(), cells["split"].lower())
+            split = ALIASES.get(cells["split"].lower(), cells["split"].lower()) if divided else UNDIVIDED
             utterance = _utterance(cells, root, labels, audio)
             if not split:
                 raise ValueError(f"{utterance.id!r} has no split")

@@ -27,6 +27,9 @@ END_TOLERANCE = 0.5
 # Programs that write to a pipe leave a huge length (ffmpeg 0xFFFFFFFF, sox 0x7FFFF...).
 _UNKNOWN_LENGTH = 0x7FFF0000
 
+# What lies in place of a file when a repository was cloned without git-lfs.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 PathLike = str | os.PathLike[str]
 
 
@@ -143,8 +146,14 @@ def read_audio(
 
 def audio_hash(path: PathLike, *, start: float | None = None, end: float | None = None) -> str:
     """SHA-256 of the decoded mono samples, so that a re-wrapped copy of the same audio is found too."""
+    return hash_and_peak(path, start=start, end=end)[0]
+
+
+def hash_and_peak(path: PathLike, *, start: float | None = None, end: float | None = None) -> tuple[str, float]:
+    """`audio_hash` and the largest absolute sample (full scale is 1), from one decoding at the file's own rate."""
     rate = audio_info(path).sample_rate
-    return hashlib.sha256(read_audio(path, sample_rate=rate, start=start, end=end).tobytes()).hexdigest()
+    audio = read_audio(path, sample_rate=rate, start=start, end=end)
+    return hashlib.sha256(audio.tobytes()).hexdigest(), float(abs(audio).max())
 
 
 def _resampled_length(n_samples: int, source: int, target: int) -> int:
@@ -192,6 +201,9 @@ def _riff_data_bytes(path: Path) -> tuple[int, int]:
 
 
 def _not_audio(path: Path, error: Exception) -> EmofairError:
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return EmofairError("a pointer of git-lfs, not the audio itself", file=path, remedy="git lfs pull")
     return EmofairError(
         f"not an audio file that can be decoded ({_reason(error)})",
         file=path,

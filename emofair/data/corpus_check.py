@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from emofair.data import manifests
-from emofair.data.audio import SAMPLE_RATE, PathLike, audio_hash, audio_info
+from emofair.data.audio import SAMPLE_RATE, AudioInfo, PathLike, audio_hash, audio_info, hash_and_peak
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
 
 Splits = dict[str, list[Utterance]]
+Clip = tuple[str, float | None, float | None]
+"""Path, start and end: what an utterance sounds like."""
 
 GROUPS = ("speaker", "session", "dialog")
 """Columns whose values should not occur in two splits."""
 
 SHORTEST = 400
 """Samples at 16 kHz that give one frame of wav2vec 2.0, HuBERT and WavLM."""
+
+SILENT = 1e-3
+"""Clips that never rise above it (full scale is 1) have no speech in them."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,31 @@ class Problem:
         return f"{'warning' if self.warning else 'error'}: {self.text}"
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What decoding a clip gave: its header, length at 16 kHz, the hash of its samples and the largest of them."""
+
+    info: AudioInfo
+    n_samples: int
+    digest: str
+    peak: float
+
+
 def check_corpus(
-    corpus_dir: PathLike, *, audio: bool = True, allow_overlap: bool = False, progress: bool = False
+    corpus_dir: PathLike,
+    *,
+    audio: bool = True,
+    allow_overlap: bool = False,
+    progress: bool = False,
+    heard: dict[Clip, Heard | str] | None = None,
 ) -> list[Problem]:
     """Everything that is wrong with a prepared corpus, worst cases as errors, the rest as warnings.
 
     Checks the manifests and sidecars, labels against ``labels.txt``, ids, speakers, sessions and dialogs across splits,
-    and with ``audio`` decodes every clip: readable, finite, of the listed length and rate, not in two splits. Groups
-    that ``corpus.json`` lists as shared (the published split shares them) are warnings; ``allow_overlap`` turns
-    every overlap into a warning. Raises `EmofairError` only when there is no corpus at all.
+    and with ``audio`` decodes every clip: readable, finite, not silent, of the listed length and rate, not in two
+    splits. Groups that ``corpus.json`` lists as shared (the published split shares them) are warnings;
+    ``allow_overlap`` turns every overlap into a warning. ``heard`` collects what was decoded, so that the next fold of
+    the same corpus does not decode it again. Raises `EmofairError` only when there is no corpus at all.
     """
     corpus_dir = Path(corpus_dir)
     names = manifests.splits_of(corpus_dir)
@@ -55,16 +76,27 @@ def check_corpus(
         except EmofairError as error:
             problems.append(Problem(str(error)))
     problems += _check_rows(splits, manifests.read_labels(corpus_dir), corpus, corpus_dir)
-    problems += overlaps(splits, shared=corpus.get("shared_groups", ()), allow=allow_overlap)
+    parts_of = corpus.get("parts_of", {})
+    whole = without_parts(splits, parts_of)
+    problems += overlaps(whole, shared=corpus.get("shared_groups", ()), allow=allow_overlap)
+    problems += _check_parts(splits, parts_of, corpus_dir)
     if audio:
-        problems += _check_audio(splits, bool(corpus.get("resample")), corpus_dir, allow_overlap, progress)
+        heard = {} if heard is None else heard
+        problems += _check_audio(whole, bool(corpus.get("resample")), corpus_dir, allow_overlap, progress, heard)
     return problems
 
 
-def overlaps(splits: Splits, *, shared: Iterable[str] = (), allow: bool = False) -> list[Problem]:
+def without_parts(splits: Splits, parts_of: Mapping[str, str]) -> Splits:
+    """The splits that are no part of another one."""
+    return {split: items for split, items in splits.items() if split not in parts_of}
+
+
+def overlaps(
+    splits: Splits, *, columns: Iterable[str] = ("id", *GROUPS), shared: Iterable[str] = (), allow: bool = False
+) -> list[Problem]:
     """Ids, speakers, sessions and dialogs that occur in more than one split; those in ``shared`` are warnings."""
     found = []
-    for column in ("id", *GROUPS):
+    for column in columns:
         where: dict[str, set[str]] = defaultdict(set)
         for split, items in splits.items():
             for utterance in items:
@@ -79,12 +111,12 @@ def overlaps(splits: Splits, *, shared: Iterable[str] = (), allow: bool = False)
 
 
 def shared_audio(
-    splits: Splits, *, progress: bool = False, skip_bad: bool = False
+    splits: Splits, *, progress: bool = False, skip_bad: bool = False, digests: dict[Clip, str] | None = None
 ) -> Iterator[tuple[str, str, str, str]]:
     """Clips of different splits with the same samples: (split, id, other split, other id).
 
     Only clips whose length occurs in two splits are decoded, so a whole corpus takes seconds. One that cannot be
-    decoded raises `EmofairError`, or is left out with ``skip_bad``.
+    decoded raises `EmofairError`, or is left out with ``skip_bad``. ``digests`` collects hashes for the next fold.
     """
     lengths: dict[int, set[str]] = defaultdict(set)
     for split, items in splits.items():
@@ -93,30 +125,36 @@ def shared_audio(
     candidates = {
         split: [u for u in items if u.has_audio and len(lengths[u.n_samples]) > 1] for split, items in splits.items()
     }
-    yield from _same_hash(_hashes(candidates, progress, skip_bad))
+    yield from _same_hash(_hashes(candidates, progress, skip_bad, {} if digests is None else digests))
 
 
-def _hashes(candidates: Splits, progress: bool, skip_bad: bool) -> Iterator[tuple[str, Utterance, str]]:
+def _hashes(
+    candidates: Splits, progress: bool, skip_bad: bool, digests: dict[Clip, str]
+) -> Iterator[tuple[str, Utterance, str]]:
     for split, utterance in _bar(candidates, "duplicates", progress):
-        try:
-            digest = audio_hash(utterance.path, start=utterance.start, end=utterance.end)
-        except EmofairError:
-            if not skip_bad:
+        clip = _clip(utterance)
+        if clip not in digests:
+            try:
+                digests[clip] = audio_hash(utterance.path, start=utterance.start, end=utterance.end)
+            except EmofairError:
+                if skip_bad:
+                    continue
                 raise
-        else:
-            yield split, utterance, digest
+        yield split, utterance, digests[clip]
 
 
-def summary_table(splits: Splits) -> str:
-    """Counts, split x label, with hours of audio, as an aligned text table; where there are scores only, their sign."""
-    counts = {split: Counter(map(_kind, items)) for split, items in splits.items()}
-    labels = sorted(set().union(*counts.values()))
+def summary_table(splits: Splits, parts_of: Mapping[str, str] | None = None) -> str:
+    """Counts, split x label, with hours of audio, as an aligned text table; where there are scores only, their sign.
+
+    The last row sums up all splits but those that ``parts_of`` says are parts of others.
+    """
+    everything = [u for items in without_parts(splits, parts_of or {}).values() for u in items]
+    labels = sorted(set(map(_kind, everything)))
     rows = [["split", *labels, "total", "hours"]]
-    for split, items in splits.items():
+    for split, items in [*splits.items(), ("all", everything)]:
+        counts = Counter(map(_kind, items))
         hours = sum(u.n_samples for u in items) / SAMPLE_RATE / 3600
-        rows.append([split, *(str(counts[split][label]) for label in labels), str(len(items)), f"{hours:.2f}"])
-    total = [str(sum(int(row[i]) for row in rows[1:])) for i in range(1, len(labels) + 2)]
-    rows.append(["all", *total, f"{sum(u.n_samples for i in splits.values() for u in i) / SAMPLE_RATE / 3600:.2f}"])
+        rows.append([split, *(str(counts[label]) for label in labels), str(len(items)), f"{hours:.2f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -134,6 +172,8 @@ def _kind(utterance: Utterance) -> str:
 
 def _check_rows(splits: Splits, labels: list[str], corpus: dict, corpus_dir: Path) -> Iterator[Problem]:
     trained = {u.label for u in splits.get("train", [])}
+    if "folds" in corpus:
+        yield from (Problem(f"{corpus_dir}: {line}", warning=True) for line in missing_classes(splits, labels))
     for split, items in splits.items():
         file = corpus_dir / f"{split}.meta.tsv"
         unlabelled = [u.id for u in items if u.label is None]
@@ -156,27 +196,75 @@ def _check_rows(splits: Splits, labels: list[str], corpus: dict, corpus_dir: Pat
             yield Problem(f"{file}: the ids are not those that were prepared (corpus.json)", warning=True)
 
 
+def missing_classes(splits: Mapping[str, list[Utterance]], labels: Iterable[str]) -> list[str]:
+    """One line for each split that lacks a class, as "test has no disgust"; unlabelled splits are passed over."""
+    lines = []
+    for split, items in splits.items():
+        found = {u.label for u in items} - {None}
+        if found and (missing := [label for label in labels if label not in found]):
+            lines.append(f"{split} has no {', '.join(missing)}")
+    return lines
+
+
+def _check_parts(splits: Splits, parts_of: Mapping[str, str], corpus_dir: Path) -> Iterator[Problem]:
+    for part, whole in parts_of.items():
+        file = corpus_dir / f"{part}.meta.tsv"
+        known = {u.id: u for u in splits.get(whole, [])}
+        for row, utterance in enumerate(splits.get(part, []), start=2):
+            if known.get(utterance.id) != utterance:
+                yield Problem(f"{file}:{row}: {utterance.id!r} is not in {whole}, or is another one there")
+    for whole in sorted(set(parts_of.values())):
+        # Parts of one training set may share speakers.
+        parts = {part: splits[part] for part in splits if parts_of.get(part) == whole}
+        yield from overlaps(parts, columns=("id",))
+
+
+def _clip(utterance: Utterance) -> Clip:
+    return utterance.path, utterance.start, utterance.end
+
+
+def _hear(utterance: Utterance) -> Heard | str:
+    """Decode a clip; a line where that fails."""
+    try:
+        info = audio_info(utterance.path)
+        n_samples = info.length_at(SAMPLE_RATE, utterance.start, utterance.end)
+        digest, peak = hash_and_peak(utterance.path, start=utterance.start, end=utterance.end)
+    except ValueError as error:
+        return str(error)
+    return Heard(info, n_samples, digest, peak)
+
+
 def _check_audio(
-    splits: Splits, resample: bool, corpus_dir: Path, allow_overlap: bool, progress: bool
+    splits: Splits,
+    resample: bool,
+    corpus_dir: Path,
+    allow_overlap: bool,
+    progress: bool,
+    heard: dict[Clip, Heard | str],
 ) -> Iterator[Problem]:
     hashes = []
     rows = {id(u): row for items in splits.values() for row, u in enumerate(items, start=2)}
     audible = {split: [u for u in items if u.has_audio] for split, items in splits.items()}
     for split, utterance in _bar(audible, "audio", progress):
         place = f"{corpus_dir / split}.tsv:{rows[id(utterance)]}"
-        try:
-            info = audio_info(utterance.path)
-            n_samples = info.length_at(SAMPLE_RATE, utterance.start, utterance.end)
-            hashes.append((split, utterance, audio_hash(utterance.path, start=utterance.start, end=utterance.end)))
-        except ValueError as error:
-            yield Problem(f"{place}: {error}")
+        clip = _clip(utterance)
+        if clip not in heard:
+            heard[clip] = _hear(utterance)
+        found = heard[clip]
+        if isinstance(found, str):
+            yield Problem(f"{place}: {found}")
             continue
-        if info.sample_rate != SAMPLE_RATE and not resample:
-            yield Problem(f"{place}: {utterance.path}: {info.sample_rate} Hz; prepare with --resample, or convert it")
+        hashes.append((split, utterance, found.digest))
+        rate, n_samples = found.info.sample_rate, found.n_samples
+        if rate != SAMPLE_RATE and not resample:
+            yield Problem(f"{place}: {utterance.path}: {rate} Hz; prepare with --resample, or convert it")
         if n_samples != utterance.n_samples:
             yield Problem(f"{place}: {utterance.path}: {n_samples} samples, the manifest says {utterance.n_samples}")
         if n_samples < SHORTEST:
-            yield Problem(f"{place}: {n_samples} samples are less than one frame ({SHORTEST})", warning=True)
+            text = f"{place}: {utterance.path}: {n_samples} samples are less than one frame ({SHORTEST})"
+            yield Problem(text, warning=True)
+        if found.peak < SILENT:
+            yield Problem(f"{place}: {utterance.path}: silent (no sample above {found.peak:.2g})", warning=True)
     for split, identifier, other_split, other in _same_hash(hashes):
         text = f"the same audio is in {split} ({identifier}) and {other_split} ({other})"
         yield Problem(text, warning=allow_overlap)

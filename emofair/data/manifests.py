@@ -5,6 +5,9 @@ A folder holds, per split: ``{split}.tsv`` (root folder, then ``path<TAB>n_sampl
 ``{split}.emo`` (one label per line, when all have one), ``{split}.emo.json`` (annotators' votes by path) and
 ``{split}.words.jsonl`` (word timings); and ``labels.txt`` and ``corpus.json`` for the whole.
 
+A split may be a part of another one (``p1_train`` and ``p1_valid`` divide ``train`` again): ``parts_of`` in
+``corpus.json`` says of which, and its utterances are then in both.
+
 ``n_samples`` counts at 16 kHz, also where a file has another rate. A text-only utterance has 0 samples and its id in
 place of a path. An utterance cut from a longer recording shares that recording's path; its start and end are in the
 meta table.
@@ -19,7 +22,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +57,7 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     words: list[tuple[str, float, float]] | None = None
-    votes: dict[str, int] | None = None
+    votes: dict[str, int | float] | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -70,19 +73,25 @@ def write_corpus(
     root: PathLike,
     name: str,
     allow_overlap: bool = False,
+    parts_of: Mapping[str, str] | None = None,
+    labels: Iterable[str] = (),
     **facts: Any,
 ) -> dict[str, Any]:
     """Write ``splits`` as a corpus folder and return what went into ``corpus.json``.
 
-    ``facts`` (a seed, a fold, a protocol ...; JSON values) are added to ``corpus.json``. Files of an earlier corpus in
-    the same folder are replaced. Raises `EmofairError` for an empty split, an id that occurs twice or is unusable as
-    a file name, and for ids shared by two splits unless ``allow_overlap``.
+    ``parts_of`` names for a split the one that it is a part of; ``labels`` are classes beside those that occur as a
+    label or have a vote; ``facts`` (a seed, a fold, a protocol ...; JSON values) are added to ``corpus.json``. Files of
+    an earlier corpus in the same folder are replaced. Raises `EmofairError` for an empty split, an id that occurs twice
+    or is unusable as a file name, for ids shared by two splits unless ``allow_overlap``, and for a part with
+    an utterance that the whole lacks.
     """
     from emofair import __version__
 
     out_dir, root = Path(out_dir), os.path.abspath(root)
-    _check_ids(splits, allow_overlap)
-    labels = sorted({u.label for items in splits.values() for u in items if u.label is not None})
+    parts_of = dict(parts_of or {})
+    _check_ids({split: items for split, items in splits.items() if split not in parts_of}, allow_overlap)
+    _check_parts(splits, parts_of)
+    labels = class_names(splits, labels)
     corpus = {
         "name": name,
         "emofair": __version__,
@@ -91,6 +100,7 @@ def write_corpus(
         "sample_rate": SAMPLE_RATE,
         "labels": labels,
         "splits": {split: _facts(items) for split, items in splits.items()},
+        **({"parts_of": parts_of} if parts_of else {}),
         **facts,
     }
     files: dict[str, Iterable[str]] = {"labels.txt": labels} if labels else {}
@@ -99,7 +109,7 @@ def write_corpus(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         # corpus.json goes first and comes back last, so an interrupted run never looks finished.
-        _remove_earlier(out_dir)
+        remove_corpus(out_dir)
         for file, lines in files.items():
             _write_lines(out_dir / file, lines)
         _write_lines(out_dir / "corpus.json", [json.dumps(corpus, indent=1, ensure_ascii=False)])
@@ -149,6 +159,23 @@ def read_corpus(corpus_dir: PathLike) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return _parse_json(path.read_text(encoding="utf-8"), path)
+
+
+def remove_corpus(corpus_dir: PathLike) -> None:
+    """Take away the manifests that ``corpus.json`` lists, and itself; other files stay."""
+    corpus_dir = Path(corpus_dir)
+    splits = read_corpus(corpus_dir).get("splits", {})
+    (corpus_dir / "corpus.json").unlink(missing_ok=True)
+    for file in ["labels.txt", *(f"{split}.{ending}" for split in splits for ending in _SIDECARS)]:
+        (corpus_dir / file).unlink(missing_ok=True)
+
+
+def class_names(splits: Mapping[str, list[Utterance]], others: Iterable[str] = ()) -> list[str]:
+    """Every label that is given or voted for in ``splits``, and ``others``, in alphabetical order."""
+    items = [u for utterances in splits.values() for u in utterances]
+    given = {u.label for u in items if u.label is not None}
+    voted = {name for u in items for name, n in (u.votes or {}).items() if n}
+    return sorted({*given, *voted, *others})
 
 
 def read_labels(corpus_dir: PathLike) -> list[str]:
@@ -209,6 +236,16 @@ def _check_ids(splits: dict[str, list[Utterance]], allow_overlap: bool) -> None:
             seen[identifier] = split
 
 
+def _check_parts(splits: dict[str, list[Utterance]], parts_of: dict[str, str]) -> None:
+    for whole in sorted(set(parts_of.values())):
+        parts = {part: splits[part] for part in splits if parts_of.get(part) == whole}
+        _check_ids(parts, allow_overlap=False)
+        known = {u.id for u in splits[whole]}
+        for part, items in parts.items():
+            if strangers := sorted({u.id for u in items} - known):
+                raise EmofairError(f"{strangers[0]!r} is in {part}, but not in {whole}, which that is a part of")
+
+
 def _split_lines(items: list[Utterance], root: str) -> dict[str, Iterable[str]]:
     paths = [_relative(u, root) for u in items]
     extra = list(dict.fromkeys(key for u in items for key in u.extra))
@@ -252,13 +289,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return repr(value) if isinstance(value, float) else _BREAKS.sub(" ", str(value)).strip()
-
-
-def _remove_earlier(out_dir: Path) -> None:
-    earlier = read_corpus(out_dir).get("splits", {})
-    (out_dir / "corpus.json").unlink(missing_ok=True)
-    for file in ["labels.txt", *(f"{split}.{ending}" for split in earlier for ending in _SIDECARS)]:
-        (out_dir / file).unlink(missing_ok=True)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

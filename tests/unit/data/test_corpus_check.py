@@ -146,6 +146,8 @@ def test_labels_that_training_lacks_and_missing_labels(tmp_path):
 def test_votes_are_checked(tmp_path):
     splits = {"train": [Utterance("a", "", text="x", label="sad", votes={"sad": 2, "fru": 1})]}
     write_corpus(tmp_path, splits, root=tmp_path, name="toy")
+    assert lines(tmp_path) == []
+    edit(tmp_path / "labels.txt", "fru\n", "")
     assert lines(tmp_path) == [f"error: {tmp_path / 'train.meta.tsv'}:2: the label 'fru' is not in labels.txt"]
 
 
