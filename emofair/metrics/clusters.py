@@ -1,0 +1,53 @@
+"""How clusters go together with labels: purity and normalised mutual information, from a table of counts.
+
+A table is ``[k, c]``: frames of each cluster (row) and each label (column).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emofair.metrics.classification import ratio
+
+
+def contingency(units: np.ndarray, labels: np.ndarray, n_clusters: int, n_labels: int) -> np.ndarray:
+    """Count every pair of cluster and label: float64 ``[n_clusters, n_labels]`` of two integer arrays of one shape."""
+    pairs = np.asarray(units, dtype=np.int64) * n_labels + np.asarray(labels, dtype=np.int64)
+    counts = np.bincount(pairs.reshape(-1), minlength=n_clusters * n_labels)
+    return counts.reshape(n_clusters, n_labels).astype(np.float64)
+
+
+def purity(table: np.ndarray) -> float:
+    """Share of frames whose label is the most frequent one of their cluster.
+
+    It grows with the number of clusters; `majority` is what a single cluster gets.
+    """
+    return ratio(table.max(axis=1).sum(), table.sum())
+
+
+def majority(table: np.ndarray) -> float:
+    """Share of the most frequent label: the purity of one cluster."""
+    return ratio(table.sum(axis=0).max(), table.sum())
+
+
+def nmi(table: np.ndarray) -> float:
+    """Mutual information over the mean of both entropies: 0 (independent) to 1 (the same partition).
+
+    1 when there is one cluster and one label, as in scikit-learn's ``normalized_mutual_info_score``.
+    """
+    joint = table / table.sum()
+    rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+    seen = joint > 0
+    information = float((joint[seen] * np.log(joint[seen] / np.outer(rows, columns)[seen])).sum())
+    mean = (_entropy(rows) + _entropy(columns)) / 2
+    return max(information, 0.0) / mean if mean else 1.0
+
+
+def n_dead(table: np.ndarray) -> int:
+    """Clusters without a frame."""
+    return int((table.sum(axis=1) == 0).sum())
+
+
+def _entropy(shares: np.ndarray) -> float:
+    shares = shares[shares > 0]
+    return -float((shares * np.log(shares)).sum())

@@ -1,0 +1,195 @@
+"""What turns waveforms into frame features, behind one small interface: a speech encoder's layer, or MFCCs.
+
+A further kind is a class with the attributes of `Extractor` and a line in `EXTRACTORS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from emofair.device import find_device
+from emofair.errors import EmofairError
+from emofair.units import mfcc
+from emofair.units.feature_store import n_frames
+
+if TYPE_CHECKING:
+    import torch
+
+    from emofair.data.audio import PathLike
+    from emofair.encoders.speech import SpeechEncoder
+
+
+class Extractor(Protocol):
+    """Waveforms to frames of width ``dim``, every ``hop`` samples, each of which sees ``receptive_field`` samples.
+
+    ``source`` (JSON values) says what the features are: equal sources, comparable frames. ``spec`` describes the
+    encoder (JSON values; empty when there is none).
+    """
+
+    dim: int
+    hop: int
+    receptive_field: int
+    sample_rate: int
+    source: dict[str, Any]
+    spec: dict[str, Any]
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a clip, by `feature_store.n_frames`."""
+        ...
+
+    def prepare(self, wav: np.ndarray) -> np.ndarray:
+        """A whole clip float32 [n_samples] as the encoder wants to hear it: normalised where it was trained so."""
+        ...
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features float32 [frames, dim] of each prepared waveform, or piece of one; they go through as one batch.
+
+        A waveform gets what it gets alone, but for float noise.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to extract; what a kind cannot use must be left at its default.
+
+    ``layer``: 1 to the number of layers, 0 for what the first one reads, -1 (also None) for the last. ``relu`` clips
+    negative values at 0, as FT-w2v2-ser does before it clusters wav2vec 2.0 features.
+    """
+
+    checkpoint: PathLike | None = None
+    layer: int | None = None
+    relu: bool = False
+    device: str = "cpu"
+    autocast_bf16: bool = False
+
+
+class EncoderFeatures:
+    """Hidden states of one layer of wav2vec 2.0, HuBERT or WavLM; no masks, no dropout."""
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        layer: int = -1,
+        *,
+        relu: bool = False,
+        device: str | torch.device = "cpu",
+        autocast_bf16: bool = False,
+    ) -> None:
+        spec = encoder.spec
+        number = encoder.layer_number(layer)
+        # The last layer by its number comes without the final norm of pre-norm models: other features, in these only.
+        final_norm = layer == -1 and spec.layer_norm_first
+        self.layer = -1 if final_norm else number
+        self.relu, self.autocast_bf16 = relu, autocast_bf16
+        self.device = find_device(device)
+        self.source = {
+            "features": "encoder",
+            "checkpoint_sha256": encoder_hash(encoder),
+            "layer": number,
+            "final_layer_norm": final_norm,
+            "relu": relu,
+        }
+        self.spec = asdict(spec)
+        self.encoder = encoder.to(self.device).eval()
+        self.dim, self.hop, self.receptive_field = spec.embed_dim, spec.hop, spec.receptive_field
+        self.sample_rate = spec.sample_rate
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a clip."""
+        return n_frames(n_samples, self.receptive_field, self.hop)
+
+    def prepare(self, wav: np.ndarray) -> np.ndarray:
+        """Zero mean and unit variance over the clip, where the encoder was trained so."""
+        if not self.encoder.spec.normalize:
+            return wav
+        from emofair.data.speech_dataset import normalized
+
+        return normalized(wav)
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features float32 [frames, dim] of each prepared waveform."""
+        import torch
+
+        from emofair.data.speech_dataset import pad_waveforms
+
+        batch, n_samples = pad_waveforms(waveforms)
+        with (
+            torch.inference_mode(),
+            # Reduced-precision convolutions would give other features on a GPU than on a CPU.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast_bf16),
+        ):
+            encoded = self.encoder(batch.to(self.device), n_samples.to(self.device), layers=(self.layer,))
+            hidden = encoded.hidden[self.layer].float()
+            hidden = (hidden.relu() if self.relu else hidden).cpu().numpy()
+        return [states[: self.n_frames(len(wav))] for states, wav in zip(hidden, waveforms, strict=True)]
+
+
+class MfccFeatures:
+    """13 MFCCs, their deltas and the deltas of these: 39 numbers at 100 Hz; see `emofair.units.mfcc`."""
+
+    dim, hop, receptive_field, sample_rate = mfcc.DIM, mfcc.HOP, mfcc.WINDOW, mfcc.SAMPLE_RATE
+    source: dict[str, Any] = {"features": "mfcc"}
+    spec: dict[str, Any] = {}
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a clip."""
+        return n_frames(n_samples, self.receptive_field, self.hop)
+
+    def prepare(self, wav: np.ndarray) -> np.ndarray:
+        """The clip as it is."""
+        return wav
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features float32 [frames, 39] of each waveform."""
+        return [mfcc.mfcc_with_deltas(wav) for wav in waveforms]
+
+
+def encoder_hash(encoder: SpeechEncoder) -> str:
+    """SHA-256 of weights and shape, so that a checkpoint and its conversion to another format share it."""
+    shape = {name: value for name, value in asdict(encoder.spec).items() if "drop" not in name}
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def open_extractor(kind: str, options: Options) -> Extractor:
+    """The extractor called ``kind``, a key of `EXTRACTORS`."""
+    return EXTRACTORS[kind](options)
+
+
+def _open_encoder(options: Options) -> Extractor:
+    if options.checkpoint is None:
+        raise EmofairError("features of an encoder need its checkpoint", remedy="Give --checkpoint, or --features mfcc")
+    device = find_device(options.device)
+    from emofair.checkpoints.speech import load_speech_encoder
+    from emofair.encoders.speech import SpeechEncoder
+
+    loaded = load_speech_encoder(options.checkpoint)
+    return EncoderFeatures(
+        SpeechEncoder.from_state(loaded.spec, loaded.state),
+        -1 if options.layer is None else options.layer,
+        relu=options.relu,
+        device=device,
+        autocast_bf16=options.autocast_bf16,
+    )
+
+
+def _open_mfcc(options: Options) -> Extractor:
+    unused = asdict(Options())
+    for name, value in asdict(options).items():
+        if value != unused[name]:
+            raise EmofairError(f"--{name.replace('_', '-')} does not go with --features mfcc")
+    return MfccFeatures()
+
+
+EXTRACTORS: dict[str, Callable[[Options], Extractor]] = {"encoder": _open_encoder, "mfcc": _open_mfcc}

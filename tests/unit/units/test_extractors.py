@@ -1,0 +1,132 @@
+"""Frame features of a clip: those of the encoder's layer, alone or in a batch, and what says where they are from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from emofair.cli.features import KINDS
+from emofair.data.audio import SAMPLE_RATE
+from emofair.errors import EmofairError
+from emofair.testing.speech import fairseq_model, tiny_speech_encoder, tiny_speech_spec
+from emofair.units.extractors import EXTRACTORS, EncoderFeatures, Options, encoder_hash, open_extractor
+from emofair.units.mfcc import mfcc_with_deltas
+
+
+def noise(n_samples, seed=0):
+    return np.random.default_rng(seed).standard_normal(n_samples).astype(np.float32) * 0.1
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+@pytest.mark.parametrize("layer", [1, 3])
+def test_features_are_those_that_the_hubert_recipe_dumps(kind, layer):
+    encoder = tiny_speech_encoder(tiny_speech_spec(kind, "large" if layer == 3 else "base"))
+    stock = fairseq_model(encoder)
+    wav = noise(9000)
+    extractor = EncoderFeatures(encoder, layer)
+    (ours,) = extractor.extract([extractor.prepare(wav)])
+    source = torch.from_numpy(wav)[None]
+    if encoder.spec.normalize:
+        source = torch.nn.functional.layer_norm(source, source.shape)
+    with torch.no_grad():
+        if kind == "hubert":
+            theirs, _ = stock.extract_features(source, padding_mask=None, mask=False, output_layer=layer)
+        else:
+            theirs = stock.extract_features(source, padding_mask=None, mask=False, layer=layer - 1)["x"]
+    assert ours.dtype == np.float32
+    assert ours.shape == (extractor.n_frames(9000), extractor.dim) == (27, 32)
+    np.testing.assert_allclose(ours, theirs[0].numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("layout", ["base", "large"])
+def test_a_batch_gives_each_clip_what_it_gets_alone(layout):
+    extractor = EncoderFeatures(tiny_speech_encoder(tiny_speech_spec(layout=layout)), 2)
+    clips = [extractor.prepare(noise(n, n)) for n in (16000, 300, 5000, 719, 720)]
+    for clip, together in zip(clips, extractor.extract(clips), strict=True):
+        (alone,) = extractor.extract([clip])
+        assert together.shape == alone.shape == (extractor.n_frames(len(clip)), 32)
+        np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_nothing_is_random_whatever_the_encoder_was_doing():
+    spec = tiny_speech_spec(dropout=0.5, dropout_input=0.5, layerdrop=0.5)
+    extractor = EncoderFeatures(tiny_speech_encoder(spec).train(), -1)
+    first, second = (extractor.extract([noise(4000)])[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_relu_and_layers():
+    encoder = tiny_speech_encoder()
+    clip = [noise(4000)]
+    plain = EncoderFeatures(encoder, -1).extract(clip)[0]
+    assert (plain < 0).any()
+    np.testing.assert_array_equal(EncoderFeatures(encoder, 3, relu=True).extract(clip)[0], np.maximum(plain, 0))
+    with pytest.raises(EmofairError, match="layer 4 of an encoder that has 3"):
+        EncoderFeatures(encoder, 4)
+
+
+def test_normalisation_is_the_checkpoints():
+    clip = noise(4000) + 0.5
+    same = EncoderFeatures(tiny_speech_encoder(tiny_speech_spec(normalize=False))).prepare(clip)
+    np.testing.assert_array_equal(same, clip)
+    normal = EncoderFeatures(tiny_speech_encoder(tiny_speech_spec(normalize=True))).prepare(clip)
+    assert abs(normal.mean()) < 1e-4 and abs(normal.std() - 1) < 1e-2
+
+
+def test_bf16_is_near_and_given_as_float32():
+    encoder = tiny_speech_encoder()
+    clip = [noise(4000)]
+    exact, rough = (EncoderFeatures(encoder, 2, autocast_bf16=on).extract(clip)[0] for on in (False, True))
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.2 * np.abs(exact).max()
+
+
+def test_equal_sources_mean_comparable_frames():
+    spec = tiny_speech_spec()
+    encoder = tiny_speech_encoder(spec)
+
+    def source(*arguments, made=encoder, **options):
+        return EncoderFeatures(made, *arguments, **options).source
+
+    assert source(3) == source(-1), "the last layer of a post-norm model is the last layer"
+    assert source(3)["checkpoint_sha256"] == encoder_hash(encoder)
+    different = [source(2), source(3, relu=True), source(3, made=tiny_speech_encoder(spec, seed=1))]
+    assert all(other != source(3) for other in different)
+    pre_norm = tiny_speech_encoder(tiny_speech_spec(layout="large"))
+    assert source(3, made=pre_norm) != source(-1, made=pre_norm), "there the final norm makes a difference"
+    assert not np.allclose(*(EncoderFeatures(pre_norm, n).extract([noise(4000)])[0] for n in (3, -1)))
+
+
+def test_hash_follows_weights_and_shape_but_not_dropout():
+    spec = tiny_speech_spec()
+    encoder = tiny_speech_encoder(spec)
+    for change, same in (({"dropout": 0.3}, True), ({"normalize": True}, False)):
+        other = tiny_speech_encoder(dataclasses.replace(spec, **change))
+        other.load_state_dict(encoder.state_dict())
+        assert (encoder_hash(other) == encoder_hash(encoder)) == same
+
+
+def test_mfccs_behind_the_same_interface():
+    extractor = open_extractor("mfcc", Options())
+    clips = [noise(8000), noise(100)]
+    assert extractor.sample_rate == SAMPLE_RATE
+    for clip, features in zip(clips, extractor.extract([extractor.prepare(c) for c in clips]), strict=True):
+        assert features.shape == (extractor.n_frames(len(clip)), extractor.dim)
+        np.testing.assert_array_equal(features, mfcc_with_deltas(clip))
+
+
+@pytest.mark.parametrize("option", [{"checkpoint": "x.pt"}, {"layer": 0}, {"relu": True}, {"autocast_bf16": True}])
+def test_mfccs_take_no_option_of_an_encoder(option):
+    name = next(iter(option)).replace("_", "-")
+    with pytest.raises(EmofairError, match=f"--{name} does not go with --features mfcc"):
+        open_extractor("mfcc", Options(**option))
+
+
+def test_the_command_knows_every_kind():
+    assert tuple(EXTRACTORS) == KINDS
+
+
+def test_an_encoder_needs_a_checkpoint():
+    with pytest.raises(EmofairError, match="need its checkpoint"):
+        open_extractor("encoder", Options())
