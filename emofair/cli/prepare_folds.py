@@ -117,23 +117,20 @@ def divide(args: argparse.Namespace, source: Source) -> list[Fold]:
 
 def refuse_overlap(args: argparse.Namespace, source: Source, folds: Iterable[Fold]) -> None:
     """Check every fold as one corpus is checked; sounds are compared once for all folds."""
-    from emofair.data.corpus_check import without_parts
+    from emofair.data.corpus_check import GROUPS, without_parts
 
     digests: dict = {}
     for fold in folds:
         splits = without_parts(fold.splits, fold.parts_of)
+        shared = shared_groups(args, source)
+        told = not args.check and fold.name is None  # --check tells the warnings once more
         if args.valid == "random":
-            # Their speakers are shared by design; what is left is what the test must not share.
+            # Clips of one speaker train and select by design. The test must not share them all the same.
+            disjoint.refuse_overlap(splits, allow=args.allow_overlap, shared=GROUPS, warnings=False, digests=digests)
             splits = {name: items for name, items in splits.items() if name != "valid"}
             splits["train"] = splits["train"] + fold.splits["valid"]
-        # --check tells the warnings once more.
-        disjoint.refuse_overlap(
-            splits,
-            allow=args.allow_overlap,
-            shared=shared_groups(args, source),
-            warnings=not args.check and fold.name is None,
-            digests=digests,
-        )
+            shared = [column for column in shared if column != "speaker"]
+        disjoint.refuse_overlap(splits, allow=args.allow_overlap, shared=shared, warnings=told, digests=digests)
 
 
 def shared_groups(args: argparse.Namespace, source: Source) -> list[str]:
@@ -152,16 +149,18 @@ def shared_groups(args: argparse.Namespace, source: Source) -> list[str]:
 
 def write(args: argparse.Namespace, source: Source, folds: list[Fold], **facts: Any) -> None:
     """Write each fold as a corpus folder, all with the same classes, and list them in ``folds.json``."""
+    from tqdm import tqdm
+
     from emofair.data.fold_folders import folder_of, list_folds, remove_folds
-    from emofair.data.manifests import class_names, write_corpus
+    from emofair.data.manifests import class_names, remove_corpus, write_corpus
 
     out = Path(args.out)
     if any(fold.name for fold in folds) and args.source != "synthetic":
-        from emofair.data.manifests import remove_corpus
-
         remove_corpus(out)
     remove_folds(out)
     labels = sorted({label for fold in folds for label in class_names(fold.splits)})
+    # disable=None: a bar on terminals only.
+    bar = tqdm(folds, desc="writing", unit="fold", disable=None if len(folds) > 1 else True)
     corpora = [
         write_corpus(
             out / folder_of(fold.name) if fold.name else out,
@@ -174,7 +173,7 @@ def write(args: argparse.Namespace, source: Source, folds: list[Fold], **facts: 
             shared_groups=shared_groups(args, source),
             **{**facts, **fold.facts},
         )
-        for fold in folds
+        for fold in bar
     ]
     if any(fold.name for fold in folds):
         list_folds(out, corpora)
@@ -213,7 +212,7 @@ def summary_table(out: Path) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join([*(cell.rjust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
     if len(rows) - 1 > _MANY:
-        lines.append(f"{len(rows) - 1} folds are many to train: --fold-count 5 makes five of groups")
+        lines.append(f"These are many folds to train; --fold-count 5 tests a fifth of the {key} in each of five")
     return "\n".join([f"{listed['name']} in {out}: {listed['protocol']}", *(line.rstrip() for line in lines)])
 
 

@@ -11,11 +11,11 @@ the test group, going round, or later ones where a class would be missing), or c
 
 from __future__ import annotations
 
-import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -118,13 +118,13 @@ def complete(fold: Fold, plan: FoldPlan, order: Sequence[str] | None = None) -> 
         if "valid" in splits:
             raise EmofairError(f"{where}there is a validation set already", remedy="Leave --valid out")
         splits["train"], splits["valid"] = _hold_out(
-            splits["train"], plan.valid, plan.valid_fraction, f"{plan.seed} valid", unit, order, where
+            splits["train"], plan.valid, plan.valid_fraction, f"{plan.seed} {fold.name} valid", unit, order, where
         )
     splits = {name: splits[name] for name in ("train", "valid", "test") if name in splits} | splits
     parts_of = dict(fold.parts_of)
     if plan.p1_valid is not None:
         splits["p1_train"], splits["p1_valid"] = _hold_out(
-            splits["train"], plan.p1_by, plan.p1_valid, f"{plan.seed} p1", unit, order, where
+            splits["train"], plan.p1_by, plan.p1_valid, f"{plan.seed} {fold.name} p1", unit, order, where
         )
         parts_of |= {"p1_train": "train", "p1_valid": "train"}
     members = {
@@ -136,15 +136,22 @@ def complete(fold: Fold, plan: FoldPlan, order: Sequence[str] | None = None) -> 
 
 
 def stratified(items: Sequence[Utterance], fraction: float, seed: str) -> tuple[list[Utterance], list[Utterance]]:
-    """Draw ``fraction`` of the clips of every class, at least one of each that has two: (the rest, the drawn)."""
+    """Draw ``fraction`` of the clips of every class, at least one of each that has two: (the rest, the drawn).
+
+    Those with the smallest SHA-256 of "seed id" are drawn, so that any program can do the same.
+    """
     by_label: dict[str, list[str]] = defaultdict(list)
     for utterance in items:
         by_label[utterance.label or ""].append(utterance.id)
     drawn: set[str] = set()
-    for label, ids in by_label.items():
+    for ids in by_label.values():
         n = min(max(round(fraction * len(ids)), 1), len(ids) - 1)
-        drawn.update(random.Random(f"{seed} {label}").sample(sorted(ids), n))
+        drawn.update(sorted(ids, key=lambda each: _lot(f"{seed} {each}"))[:n])
     return [u for u in items if u.id not in drawn], [u for u in items if u.id in drawn]
+
+
+def _lot(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def in_order(values: set[str]) -> list[str]:

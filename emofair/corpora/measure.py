@@ -33,10 +33,12 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
                     source.problems.append(error)
             source.splits[split] = kept
     if n and not any(source.splits.values()):
+        first = source.problems[0]
+        other_rate = first.remedy if "--resample" in (first.remedy or "") else None
         raise EmofairError(
-            f"none of the {n} clips has usable audio; the first: {source.problems[0].what}",
-            file=source.problems[0].file,
-            remedy="check --root, or prepare the texts alone with --text-only",
+            f"none of the {n} clips has usable audio; the first: {first.what}",
+            file=first.file,
+            remedy=other_rate or "check --root, or prepare the texts alone with --text-only",
         )
     several = [path for path, info in headers.items() if isinstance(info, AudioInfo) and info.channels > 1]
     if several:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from zlib import crc32
 
 IEMOCAP_COUNTS = {str(session): {"neu": 2, "sad": 1, "ang": 1, "hap": 1, "exc": 1, "fru": 1} for session in range(1, 6)}
 _VOTE_NAMES = {"neu": "Neutral", "sad": "Sadness", "ang": "Anger", "hap": "Happiness", "exc": "Excited"}
@@ -122,3 +125,74 @@ def fake_mosei(root: Path) -> Path:
         labels += [f"{video}_{n},{n - 0.5},{split}" for n in range(2)]
     (root / "labels.csv").write_text("\n".join(labels) + "\n", encoding="utf-8")
     return root
+
+
+def fake_emodb(root: Path, speakers: tuple[str, ...] = ("03", "08", "09"), letters: str = "WLEAFTN") -> Path:
+    """EMO-DB with two clips per speaker and emotion letter, and the table of the listeners."""
+    seeds = count(1)
+    rows = ["Nr.\tSatz\terkannt\tnatuerlich"]
+    for speaker in speakers:
+        for letter in letters:
+            for sentence in ("a01", "b10"):
+                seed = next(seeds)
+                name = f"{speaker}{sentence}{letter}a.wav"
+                write_noise(root / "wav" / name, 1600 + seed, seed)
+                rows.append(f"{seed}\xa0\t{name}\t{seed % 100},50\xa0\xa0\t75,00\xa0")
+    rows.append("999\xa0\t03a02Xz.wav\t10,00\t5,00")  # a take that was not published
+    (root / "erkennung.txt").write_bytes(("\r\n".join(rows) + "\r\n").encode("latin-1"))
+    return root
+
+
+def fake_ravdess(root: Path, actors: tuple[int, ...] = (1, 2, 3, 4), *, song: bool = False, rate: int = 48000) -> Path:
+    """RAVDESS with one statement and repetition per actor, emotion and intensity, as the archives unpack."""
+    seeds = count(1)
+    channels = {"01": ("Audio_Speech_Actors_01-24", 8)} | ({"02": ("Audio_Song_Actors_01-24", 6)} if song else {})
+    for channel, (folder, n_emotions) in channels.items():
+        for actor in actors:
+            for emotion in range(1, n_emotions + 1):
+                for intensity in (1,) if emotion == 1 else (1, 2):
+                    name = f"03-{channel}-{emotion:02d}-{intensity:02d}-01-02-{actor:02d}.wav"
+                    seed = next(seeds)
+                    write_noise(root / folder / f"Actor_{actor:02d}" / name, 4800 + 3 * seed, seed, rate=rate)
+    return root
+
+
+def fake_cremad(root: Path, actors: tuple[int, ...] = (1001, 1002, 1003)) -> Path:
+    """CREMA-D with one clip per actor and emotion, and its tables."""
+    seeds = count(1)
+    letters = "ADFHNS"
+    tables = {
+        "VideoDemographics.csv": ['"ActorID","Age","Sex","Race","Ethnicity"'],
+        "processedResults/tabulatedVotes.csv": ['"","A","D","F","H","N","S","fileName","numResponses","agreement"'],
+        "processedResults/summaryTable.csv": [
+            '"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"'
+        ],
+    }
+    demographics, votes, summary = tables.values()
+    for actor in actors:
+        demographics.append(f'{actor},{actor - 960},"{"Male" if actor % 2 else "Female"}","Asian","Not Hispanic"')
+        for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"):
+            seed = next(seeds)
+            name = f"{actor}_DFA_{emotion}_XX"
+            write_noise(root / "AudioWAV" / f"{name}.wav", 1600 + seed, seed)
+            for judged, n in ((1, 7), (2, 9), (3, 5)):
+                cells = ",".join(str(n if letter == emotion[0] else int(letter == "N")) for letter in letters)
+                votes.append(f'"{judged}{seed:05d}",{cells},"{name}",{n + 1},0.9')
+            summary.append(f'"{seed}","{name}","{emotion[0]}:N","69.1:50","A","92.22","N","64.78"')
+    for file, lines in tables.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def fake_label_json(folder: Path, parts: Mapping[str, Mapping[str, object]], name: str = "label_1.json") -> Path:
+    """A label JSON at ``folder / name``, with noise for every file that it names in ``folder / "audio"``."""
+    for file in (file for part in parts.values() for file in part):
+        path = folder / "audio" / file
+        if not path.exists():
+            seed = crc32(file.encode())
+            write_noise(path, 1600 + seed % 1000, seed)
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(parts, indent=1, ensure_ascii=False), encoding="utf-8")
+    return path

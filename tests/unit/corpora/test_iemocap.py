@@ -3,6 +3,8 @@ from collections import Counter
 import pytest
 
 from emofair.corpora import iemocap
+from emofair.corpora.folds import FoldPlan, make_folds
+from emofair.data.manifests import ids_hash
 from emofair.errors import EmofairError
 from emofair.testing.downloads import fake_iemocap
 
@@ -71,6 +73,16 @@ def test_folds_are_by_session(root, fold, valid, expected):
     source = iemocap.read(root, fold=fold, valid=valid)
     assert {s: "".join(sorted({u.session for u in items})) for s, items in source.splits.items()} == expected
     assert list(source.splits) == list(expected)
+
+
+def test_folds_of_all_sessions_are_those_of_the_single_ones(root):
+    whole = iemocap.read(root, classes=4, fold=None)
+    assert list(whole.splits) == ["all"] and whole.facts == {"classes": 4}
+    for number, fold in enumerate(make_folds(whole.splits["all"], FoldPlan(by="session")), start=1):
+        single = iemocap.read(root, classes=4, fold=str(number))
+        assert {s: ids_hash(items) for s, items in fold.splits.items()} == {
+            s: ids_hash(items) for s, items in single.splits.items()
+        }
 
 
 def test_unknown_fold(root):

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import soundfile
 
 from emofair.corpora import Source
 from emofair.corpora.measure import measure, without_audio
@@ -52,3 +54,18 @@ def test_texts_only(tmp_path):
     without_audio(found)
     assert found.splits["train"] == [Utterance("a", "", text="hi")]
     assert "b has no text" in str(found.problems[0])
+
+
+def test_stereo_is_noted(tmp_path):
+    mono = write_noise(tmp_path / "mono.wav", 8000, 1)
+    soundfile.write(tmp_path / "stereo.wav", np.zeros((800, 2)), 16000)
+    found = source(tmp_path, Utterance("a", str(mono)), Utterance("b", str(tmp_path / "stereo.wav")))
+    measure(found)
+    assert found.notes == ["1 files have several channels, which are averaged: stereo.wav"]
+    assert [u.n_samples for u in found.splits["train"]] == [8000, 800] and found.problems == []
+
+
+def test_a_whole_corpus_at_another_rate_hints_at_resampling(tmp_path):
+    path = write_noise(tmp_path / "a.wav", 4800, 1, rate=48000)
+    with pytest.raises(EmofairError, match=r"none of the 1 clips.*48000 Hz.*--resample"):
+        measure(source(tmp_path, Utterance("a", str(path))))

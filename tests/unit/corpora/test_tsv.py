@@ -105,3 +105,11 @@ def test_no_list(tmp_path):
         tsv.read(tmp_path)
     with pytest.raises(EmofairError, match="no rows"):
         tsv.read(listing(tmp_path))
+
+
+def test_a_list_that_is_to_be_divided_needs_no_splits(tmp_path):
+    path = listing(tmp_path, "a\ta.wav\tS1", "b\tb.wav\tS2", header="id\twav\tspeaker")
+    assert [u.speaker for u in tsv.read(path, divided=False).splits["all"]] == ["S1", "S2"]
+    path = listing(tmp_path, "a\ta.wav\t\t\ttrain", "a\tb.wav\t\t\ttest")
+    (problem,) = tsv.read(path, divided=False).problems
+    assert "the id 'a' is in row 2 already" in str(problem)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emofair.data.audio import AudioInfo, audio_hash, audio_info, read_audio
+from emofair.data.audio import AudioInfo, audio_hash, audio_info, hash_and_peak, read_audio
 from emofair.errors import EmofairError
 
 
@@ -131,3 +131,15 @@ def test_hash_follows_the_sound_not_the_container(tmp_path):
     c = wav(tmp_path / "c.wav", noise(seed=1), subtype="PCM_16")
     assert audio_hash(a) == audio_hash(b) != audio_hash(c)
     assert audio_hash(a, start=0.5) != audio_hash(a)
+
+
+def test_hash_and_peak_from_one_decoding(tmp_path):
+    path = wav(tmp_path / "a.wav", np.array([0.25, -0.5, 0.0], np.float32), 44100, subtype="FLOAT")
+    assert hash_and_peak(path) == (audio_hash(path), 0.5)
+    assert hash_and_peak(path, start=0.0, end=1 / 44100)[1] == 0.25
+
+
+def test_a_pointer_of_git_lfs_is_told_from_damage(tmp_path):
+    (tmp_path / "a.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:c6f9\nsize 72862\n")
+    with pytest.raises(EmofairError, match=r"a\.wav: a pointer of git-lfs, not the audio itself\. git lfs pull"):
+        audio_info(tmp_path / "a.wav")

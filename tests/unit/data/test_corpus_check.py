@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emofair.data.corpus_check import check_corpus, overlaps, shared_audio, summary_table
+from emofair.data.corpus_check import check_corpus, missing_classes, overlaps, shared_audio, summary_table
 from emofair.data.manifests import Utterance, read_split, write_corpus
 from emofair.errors import EmofairError
 from emofair.testing.downloads import write_noise
@@ -117,6 +117,58 @@ def test_shared_groups_of_the_published_split_are_warnings(tmp_path):
     assert lines(tmp_path / "a")[0].startswith("error: 1 speakers")
     write_corpus(tmp_path / "b", group("S1", "S1"), root=tmp_path, name="toy", shared_groups=["speaker"])
     assert lines(tmp_path / "b")[0].startswith("warning: 1 speakers")
+
+
+def test_silence(tmp_path):
+    out = corpus(tmp_path)
+    rewrite(tmp_path / "b.wav", np.full(1600, 5e-4))
+    assert lines(out) == [
+        f"warning: {out / 'train.tsv'}:3: {tmp_path / 'b.wav'}: silent (no sample above 0.00049)",
+    ]
+
+
+def divided(folder, p1_train="été", p1_valid="b"):
+    out = corpus(folder)
+    splits = {split: read_split(out, split) for split in ("train", "test")}
+    by_id = {u.id: u for u in splits["train"]}
+    splits |= {"p1_train": [by_id[p1_train]], "p1_valid": [by_id[p1_valid]]}
+    parts_of = {"p1_train": "train", "p1_valid": "train"}
+    write_corpus(out, splits, root=folder, name="toy", parts_of=parts_of)
+    return out
+
+
+def test_parts_of_training(tmp_path):
+    out = divided(tmp_path)
+    assert lines(out) == []
+    splits = {split: read_split(out, split) for split in ("train", "test", "p1_train", "p1_valid")}
+    table = summary_table(splits, {"p1_train": "train", "p1_valid": "train"}).splitlines()
+    assert table[4].split()[0] == "p1_valid" and table[-1].split()[:4] == ["all", "1", "2", "3"]
+
+
+def test_parts_that_were_changed(tmp_path):
+    out = divided(tmp_path)
+    (out / "p1_valid.tsv").write_text((out / "p1_train.tsv").read_text())
+    (out / "p1_valid.meta.tsv").write_text((out / "p1_train.meta.tsv").read_text())
+    (out / "p1_valid.emo").unlink()
+    edit(out / "p1_train.meta.tsv", "A", "Z")
+    found = lines(out, audio=False)
+    assert f"error: {out / 'p1_train.meta.tsv'}:2: 'été' is not in train, or is another one there" in found
+    assert "error: 1 ids occur in more than one of p1_train, p1_valid: été" in found
+
+
+def test_classes_that_a_fold_lacks(tmp_path):
+    assert missing_classes({"a": [Utterance("x", "", label="sad")], "b": [Utterance("y", "")]}, ["hap", "sad"]) == [
+        "a has no hap"
+    ]
+    out = corpus(tmp_path, fold="1", folds={"protocol": "leave-one-speaker-out"})
+    assert lines(out, audio=False) == [f"warning: {out}: test has no hap"]
+
+
+def test_what_was_heard_is_not_decoded_again(tmp_path):
+    out, heard = corpus(tmp_path), {}
+    check_corpus(out, heard=heard)
+    (tmp_path / "b.wav").unlink()
+    assert len(heard) == 3 and lines(out, heard=heard) == []
 
 
 def edit(path, old, new):

@@ -9,6 +9,7 @@ from emofair.data.manifests import (
     read_corpus,
     read_labels,
     read_split,
+    remove_corpus,
     splits_of,
     write_corpus,
 )
@@ -186,3 +187,36 @@ def test_out_dir_that_is_a_file(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(EmofairError, match="cannot be written"):
         write_corpus(tmp_path / "out", {"train": [one()]}, root=tmp_path, name="toy")
+
+
+def test_parts_of_a_split(tmp_path):
+    items = [one(id="a", votes={"joy": 1, "fear": 0}), one(id="b", path="b.wav", label="sad"), one(id="c")]
+    splits = {"train": items[:2], "test": items[2:], "p1_train": items[:1], "p1_valid": items[1:2]}
+    parts_of = {"p1_train": "train", "p1_valid": "train"}
+    write_corpus(tmp_path, splits, root=tmp_path, name="toy", parts_of=parts_of, labels=["calm"])
+    assert splits_of(tmp_path) == ["train", "test", "p1_train", "p1_valid"]
+    assert read_corpus(tmp_path)["parts_of"] == parts_of
+    assert [u.id for u in read_split(tmp_path, "p1_valid")] == ["b"]
+    # What is given, what is voted for, and what was asked for; nobody voted for fear.
+    assert read_labels(tmp_path) == ["calm", "joy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("p1_train", "p1_valid", "message"),
+    [("ab", "b", "'b' is in the splits 'p1_train' and 'p1_valid'"), ("a", "c", "'c' is in p1_valid, but not in train")],
+)
+def test_parts_that_overlap_or_come_from_elsewhere(tmp_path, p1_train, p1_valid, message):
+    def clips(ids):
+        return [one(id=name, path=f"{name}.wav") for name in ids]
+
+    splits = {"train": clips("ab"), "test": clips("c"), "p1_train": clips(p1_train), "p1_valid": clips(p1_valid)}
+    with pytest.raises(EmofairError, match=message):
+        write_corpus(tmp_path, splits, root=tmp_path, name="toy", parts_of={"p1_train": "train", "p1_valid": "train"})
+
+
+def test_a_corpus_can_be_removed(tmp_path):
+    write_corpus(tmp_path, {"train": [one(label="sad")]}, root=tmp_path, name="toy")
+    (tmp_path / "mine.txt").write_text("stays")
+    remove_corpus(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    remove_corpus(tmp_path)

@@ -1,0 +1,169 @@
+"""No stage may train on what a fold validates or tests on: what a checkpoint remembers of its data, and the guard.
+
+A stage keeps in its task state (and so in its checkpoint) what `facts_of` returns: the fold, and ``trained_ids``, the
+sorted hashes of all ids that it, or a stage that it started from, was trained on. A hash is the first 8 bytes of the
+SHA-256 of the id, as 16 hexadecimal digits: 10,000 ids take 170 kB, and among 100,000 trained and 10,000 held-out ids
+a chance hit has a probability of 5e-11. The corpus is no part of it, so the same corpus prepared from another source is
+recognised; two corpora that happen to use the same ids are taken for one, and the guard then errs on the safe side.
+
+Before a fold is trained or scored with weights of an earlier stage, `check_disjoint` compares these with the ids of
+the fold's valid and test splits. Where a checkpoint knows nothing (those of stock fairseq tasks), the folder that it
+was trained on takes the place of the facts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emofair.data.audio import PathLike
+from emofair.data.manifests import Utterance, read_corpus, read_split, splits_of
+from emofair.errors import EmofairError
+
+TRAINED_IDS = "trained_ids"
+"""Key of the hashes in a task's state."""
+
+HELD_OUT = ("valid", "test")
+_DIGITS = 16
+
+Trained = Mapping[str, Any] | PathLike
+"""The facts of a stage, or the corpus folder whose train split it was trained on."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What two lists of utterances have in common: ids, and audio files (real paths)."""
+
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.paths)
+
+
+def hash_id(identifier: str) -> str:
+    """The 16 hexadecimal digits that stand for an id."""
+    return hashlib.sha256(identifier.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
+
+
+def facts_of(
+    corpus_dir: PathLike, splits: Iterable[str] = ("train",), *, earlier: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """What a stage that trains on ``splits`` of a corpus folder stores: {"corpus", "fold", "trained_ids"}.
+
+    ``earlier`` are the facts of the stages whose weights or labels it uses; their ids are taken over.
+    """
+    corpus = read_corpus(corpus_dir)
+    hashes = {hash_id(u.id) for split in splits for u in read_split(corpus_dir, split)}
+    for facts in earlier:
+        hashes.update(trained_hashes(facts) or ())
+    return {"corpus": corpus.get("name"), "fold": corpus.get("fold"), TRAINED_IDS: sorted(hashes)}
+
+
+def trained_hashes(trained: Trained) -> set[str] | None:
+    """Hashes of the ids that a stage was trained on; None where the facts do not say.
+
+    Raises `EmofairError` for facts that are no list of hashes.
+    """
+    if isinstance(trained, (str, os.PathLike)):
+        return {hash_id(u.id) for u in read_split(trained, "train")}
+    hashes = trained.get(TRAINED_IDS)
+    if hashes is None:
+        return None
+    if isinstance(hashes, str) or not all(isinstance(each, str) and len(each) == _DIGITS for each in hashes):
+        raise EmofairError(f"{TRAINED_IDS} is no list of hashes of {_DIGITS} digits")
+    return set(hashes)
+
+
+def leaked(trained: Collection[str], items: Iterable[Utterance]) -> list[str]:
+    """Ids of ``items`` whose hashes are among ``trained``, sorted."""
+    return sorted(u.id for u in items if hash_id(u.id) in trained)
+
+
+def check_disjoint(
+    trained: Trained,
+    corpus_dir: PathLike,
+    *,
+    splits: Sequence[str] = HELD_OUT,
+    name: PathLike | None = None,
+) -> bool:
+    """Refuse weights of a stage that was trained on what a corpus folder validates or tests on.
+
+    ``name`` says in the error where the weights come from, by default the folder ``trained``. Splits that the corpus
+    lacks are passed over. Returns False when nothing could be compared, because the facts do not say what was trained
+    on. Raises `EmofairError` with the folds and some of the shared ids.
+    """
+    hashes = trained_hashes(trained)
+    if hashes is None:
+        return False
+    if isinstance(trained, (str, os.PathLike)):
+        name, its_fold = name or trained, read_corpus(trained).get("fold")
+    else:
+        its_fold = trained.get("fold")
+    fold = read_corpus(corpus_dir).get("fold")
+    for split in splits:
+        if split not in splits_of(corpus_dir):
+            continue
+        shared = leaked(hashes, read_split(corpus_dir, split))
+        if shared:
+            raise EmofairError(
+                f"trained{_of_fold(its_fold)} on {len(shared)} utterances that the {split} split{_of_fold(fold)} in "
+                f"{os.fspath(corpus_dir)} holds out ({_some(shared)})",
+                file=name,
+                remedy="Take the checkpoint of the same fold: a score with this one would not be a test score",
+            )
+    return True
+
+
+def shared_utterances(left: Iterable[Utterance], right: Iterable[Utterance]) -> Shared:
+    """Ids and audio files that two lists share.
+
+    Files are compared by their real path, with start and end where a clip is cut from a longer one.
+    """
+    left, right = list(left), list(right)
+    ids = {u.id for u in left} & {u.id for u in right}
+    clips = {_clip(u) for u in left if u.has_audio} & {_clip(u) for u in right if u.has_audio}
+    return Shared(tuple(sorted(ids)), tuple(sorted({clip[0] for clip in clips})))
+
+
+def compare_folders(
+    train_dir: PathLike, test_dir: PathLike, *, train: Sequence[str] = ("train",), test: Sequence[str] = ("test",)
+) -> Shared:
+    """What the ``train`` splits of one corpus folder share with the ``test`` splits of another, or of the same."""
+    return shared_utterances(
+        [u for split in train for u in read_split(train_dir, split)],
+        [u for split in test for u in read_split(test_dir, split)],
+    )
+
+
+def check_folders(
+    train_dir: PathLike, test_dir: PathLike, *, train: Sequence[str] = ("train",), test: Sequence[str] = ("test",)
+) -> None:
+    """Raise `EmofairError` when `compare_folders` finds something; splits that a folder lacks are passed over."""
+    train = [split for split in train if split in splits_of(train_dir)]
+    test = [split for split in test if split in splits_of(test_dir)]
+    shared = compare_folders(train_dir, test_dir, train=train, test=test)
+    if shared:
+        what = f"{len(shared.ids)} ids ({_some(shared.ids)})" if shared.ids else ""
+        files = f"{len(shared.paths)} audio files ({_some([Path(p).name for p in shared.paths])})"
+        raise EmofairError(
+            f"{', '.join(train)} shares {what or files} with {', '.join(test)} of {os.fspath(test_dir)}",
+            file=train_dir,
+            remedy="Train on the training part of the same fold",
+        )
+
+
+def _clip(utterance: Utterance) -> tuple[str, float | None, float | None]:
+    return os.path.realpath(utterance.path), utterance.start, utterance.end
+
+
+def _of_fold(fold: Any) -> str:
+    return "" if fold is None else f" of fold {fold}"
+
+
+def _some(values: Sequence[str], most: int = 3) -> str:
+    return ", ".join(values[:most]) + (" ..." if len(values) > most else "")
