@@ -14,6 +14,7 @@ EXTRAS = {
     "fairseq": ["fairseq-fixed==0.12.3.1"],
     "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.7"],
     "plots": ["matplotlib>=3.7"],
+    "hf": ["safetensors>=0.4"],
     "tensorboard": ["tensorboard>=2.10"],
     "pipeline": ["snakemake>=8"],
     "test": [

@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
+
+from emofair.checkpoints.loaded_speech import plain_weight_norm
 from emofair.encoders.speech_spec import KINDS, SpeechSpec
 from emofair.errors import EmofairError
 
@@ -42,7 +45,11 @@ _PRETRAINING_NAMES = (
     ("project_q.", "project_q."),
     ("final_proj.", "project_hid."),
 )
-_WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+_WHOLE = {
+    *("quantizer.vars", "quantizer.weight_proj.weight", "quantizer.weight_proj.bias"),
+    *(f"{module}.{part}" for module in ("project_q", "final_proj") for part in ("weight", "bias")),
+}
+_PREFIX = re.compile(rf"^({'|'.join(KINDS)})\.")
 
 _ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 _MODES = {"default": "group", "layer_norm": "layer"}
@@ -68,6 +75,16 @@ _CONVOLUTIONS = {
     "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
     "conv_stride": (5, 2, 2, 2, 2, 2, 2),
 }
+# Options of self-supervised training in fairseq's words and in theirs; the first four are shapes.
+_PRETRAINING_FIELDS = {
+    "latent_vars": "num_codevectors_per_group",
+    "latent_groups": "num_codevector_groups",
+    "latent_dim": "codevector_dim",
+    "final_dim": "proj_codevector_dim",
+    "num_negatives": "num_negatives",
+    "logit_temp": "contrastive_logits_temperature",
+    "dropout_features": "feat_quantizer_dropout",
+}
 # Another value of these is another network.
 _FIXED = {
     "feat_extract_activation": "gelu",
@@ -88,10 +105,7 @@ def to_ours(names: Iterable[str], mode: str) -> dict[str, str]:
     rules = [(_pattern(theirs), ours) for ours, theirs in _rules(mode)]
     result = {}
     for name in names:
-        bare = re.sub(rf"^({'|'.join(KINDS)})\.", "", name)
-        for new, old in _WEIGHT_NORM.items():
-            bare = bare.replace(new, old)
-        renamed = _rename(bare, rules)
+        renamed = _rename(plain_weight_norm(_PREFIX.sub("", name)), rules)
         if renamed is not None:
             result[name] = renamed
     return result
@@ -111,6 +125,16 @@ def to_theirs(names: Iterable[str], mode: str, prefix: str = "") -> dict[str, st
         if renamed is not None:
             result[name] = of_encoder + renamed
     return result
+
+
+def name_of(name: str, mode: str) -> str:
+    """Theirs for one of our names; one that they do not have stays as it is."""
+    return to_theirs([name], mode).get(name, name)
+
+
+def has_prefix(name: str) -> bool:
+    """Whether a name of transformers' is that of an encoder inside a model with a head."""
+    return _PREFIX.match(name) is not None
 
 
 def has_layer_norms(names: Iterable[str]) -> bool:
@@ -178,6 +202,29 @@ def config_of(spec: SpeechSpec) -> dict[str, Any]:
         "feat_extract_norm": _MODES[spec.extractor_mode],
         "layer_norm_eps": 1e-5,
     }
+
+
+def pretraining_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``config.json`` says about self-supervised training, in fairseq's words."""
+    return {ours: config[theirs] for ours, theirs in _PRETRAINING_FIELDS.items() if theirs in config}
+
+
+def pretraining_config(pretraining: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse, for `has_counterpart` weights of wav2vec 2.0 under fairseq's names; shapes come from them."""
+    rows, width = pretraining["quantizer.vars"].shape[1:]
+    groups = int(options.get("latent_groups", 2))
+    values = dict(options) | {
+        "latent_groups": groups,
+        "latent_vars": rows // groups,
+        "latent_dim": width * groups,
+        "final_dim": pretraining["final_proj.weight"].shape[0],
+    }
+    return {theirs: values[ours] for ours, theirs in _PRETRAINING_FIELDS.items() if ours in values}
+
+
+def has_counterpart(kind: str, pretraining: Iterable[str]) -> bool:
+    """Whether transformers has a model for pre-training that holds weights of these names: for wav2vec 2.0 alone."""
+    return kind == "wav2vec2" and set(to_theirs(pretraining, "default")) == _WHOLE
 
 
 def _fields(kind: str) -> dict[str, tuple[str, Any]]:

@@ -72,15 +72,20 @@ def refuse_original_file(path: str | PathLike[str]) -> None:
 
 
 def read_upstream(
-    path: str | PathLike[str], *, text_heads: int | None = None, speech_heads: int | None = None
+    path: str | PathLike[str],
+    *,
+    text_heads: int | None = None,
+    speech_heads: int | None = None,
+    trust: bool | None = None,
 ) -> Upstream:
     """Read a checkpoint of the original with everything that is needed to use it without the pretrained files.
 
     The original does not store the shape of its encoders. It follows from the weights but for the attention heads:
-    ``text_heads`` and ``speech_heads``, or one per 64 channels as in all published models. Raises `EmofairError` for a
-    file of another model, and for a width that 64 does not divide unless the heads are given.
+    ``text_heads`` and ``speech_heads``, or one per 64 channels as in all published models; ``trust`` as for
+    `safe.load`. Raises `EmofairError` for a file of another model, and for a width that 64 does not divide unless the
+    heads are given.
     """
-    checkpoint = safe.load(path)
+    checkpoint = safe.load(path, trust=trust)
     weights, options = model_state(checkpoint, path), model_arguments(checkpoint, path)
     state: dict[str, Tensor] = {}
     model: dict[str, Any] = {name: options[name] for name in _MODEL_OPTIONS if options.get(name) is not None}

@@ -16,6 +16,12 @@ from emofair.errors import EmofairError
 __all__ = ["SAFE_GLOBALS", "explain", "load", "load_data_pickle", "register", "trusted"]
 
 
+class NamedOnly:
+    """Stands for a class of another program that checkpoints name without storing anything of it."""
+
+    __slots__ = ()
+
+
 def SAFE_GLOBALS() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """What checkpoints of fairseq and its relatives hold besides tensors and plain containers.
 
@@ -50,6 +56,7 @@ def SAFE_GLOBALS() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
         # The stand-ins once more under their own names: what is built may only be filled if its class is listed.
         numpy_pickle.PlainDtype,
         numpy_pickle.PlainArray,
+        (NamedOnly, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
     ]
 
 

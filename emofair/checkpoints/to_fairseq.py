@@ -6,13 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from emofair.checkpoints import robertaemo, safe
 from emofair.checkpoints.fairseq_form import as_dict, configuration_of
 from emofair.errors import EmofairError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # The original looks at its target options in this order, and takes the first that is set.
 TARGETS = ("regression_target_mos", "binary_target_iemocap", "softmax_target_meld", "regression_target")
@@ -27,15 +30,16 @@ def convert_robertaemo(
     *,
     text_heads: int | None = None,
     speech_heads: int | None = None,
+    trust: bool | None = None,
 ) -> dict[str, Any]:
     """Rewrite a fine-tuned checkpoint of the original robertaEMO code, so that every command here takes it.
 
     What the original saw of the test set is not known, so its results are marked with the protocol ``paper``. Returns
-    facts about the model; ``text_heads`` and ``speech_heads`` as for `robertaemo.read_upstream`. Raises `EmofairError`
-    for another file, and for a target that does not exist here.
+    facts about the model; ``text_heads``, ``speech_heads`` and ``trust`` as for `robertaemo.read_upstream`. Raises
+    `EmofairError` for another file, and for a target that does not exist here.
     """
-    upstream = robertaemo.read_upstream(path, text_heads=text_heads, speech_heads=speech_heads)
-    stored = safe.load(path)
+    upstream = robertaemo.read_upstream(path, text_heads=text_heads, speech_heads=speech_heads, trust=trust)
+    stored = safe.load(path, trust=trust)
     target = next((name for name in TARGETS if upstream.task.get(name)), None)
     if target is None:
         raise EmofairError("does not tell what it predicts: none of its target options is set", file=path)
@@ -53,7 +57,7 @@ def convert_robertaemo(
     best = as_dict(stored.get("extra_state")).get("best")
     with configuration_of(path):
         checkpoint, model = _build(arguments, upstream.model, weights, updates, best)
-    _write(checkpoint, out)
+    write_checkpoint(checkpoint, out)
     return {**checkpoint["task_state"], **model.facts(), "updates": updates}
 
 
@@ -72,41 +76,61 @@ def _build(
     arguments: Sequence[str], model_options: Mapping[str, Any], weights: Mapping[str, Tensor], updates: Any, best: Any
 ) -> tuple[dict[str, Any], Any]:
     """The checkpoint of a training with these fairseq-train arguments, and its model with the weights in it."""
-    import emofair
+    cfg = configuration(arguments, model_options)
+    from fairseq import tasks
 
-    emofair.register()
-    from fairseq import options, tasks
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from omegaconf import OmegaConf, open_dict
-
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), list(arguments)))
-    with open_dict(cfg):
-        cfg.model.update(model_options)
     task = tasks.setup_task(cfg.task, from_checkpoint=True)
     model = task.build_model(cfg.model, from_checkpoint=True)
     model.load_state_dict(dict(weights), strict=True)
     criterion = task.build_criterion(cfg.criterion)
-    extra = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}}
+    stored = stored_form(cfg, model.state_dict(), task.state_dict(), type(criterion).__name__, updates, best)
+    return stored, model
+
+
+def configuration(arguments: Sequence[str], model_options: Mapping[str, Any]) -> DictConfig:
+    """fairseq's whole configuration under these fairseq-train arguments, ``model_options`` in it as they are."""
+    import emofair
+
+    emofair.register()
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from omegaconf import open_dict
+
+    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), list(arguments)))
+    with open_dict(cfg):
+        cfg.model.update(model_options)
+    return cfg
+
+
+def stored_form(
+    cfg: DictConfig,
+    weights: Mapping[str, Tensor],
+    task_state: Mapping[str, Any],
+    criterion: str,
+    updates: int | None = None,
+    best: float | None = None,
+) -> dict[str, Any]:
+    """A checkpoint as fairseq-train saves it; ``updates`` and ``best`` are what its training reached."""
+    from omegaconf import OmegaConf
+
+    extra: dict[str, Any] = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0, "shuffle": True}}
+    if best is not None:
+        extra["best"] = float(best)
+    history = {"criterion_name": criterion, "optimizer_name": None, "lr_scheduler_state": {}}
     return {
         "args": None,
         "cfg": OmegaConf.to_container(cfg, resolve=True, enum_to_str=True),
-        "model": model.state_dict(),
+        "model": dict(weights),
         "criterion": None,
-        "optimizer_history": [
-            {
-                "criterion_name": type(criterion).__name__,
-                "optimizer_name": None,
-                "lr_scheduler_state": {},
-                "num_updates": updates or 0,
-            }
-        ],
-        "task_state": task.state_dict(),
-        "extra_state": extra if best is None else {**extra, "best": float(best)},
+        "optimizer_history": [{**history, "num_updates": updates or 0}],
+        "task_state": dict(task_state),
+        "extra_state": extra,
         "last_optimizer_state": None,
-    }, model
+    }
 
 
-def _write(checkpoint: Mapping[str, Any], out: str | PathLike[str]) -> None:
+def write_checkpoint(checkpoint: Mapping[str, Any], out: str | PathLike[str]) -> None:
+    """Save a checkpoint under ``out``, whole or not at all; `EmofairError` when that cannot be done."""
     import torch
 
     out = Path(out)

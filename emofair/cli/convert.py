@@ -1,25 +1,36 @@
-"""Rewrite a checkpoint of another program, so that every command here takes it.
+"""Rewrite a checkpoint of another program, so that the commands here, fairseq or transformers take it.
 
     emofair convert original_checkpoint_best.pt --to fairseq --out checkpoint_best.pt
+    emofair convert wav2vec2-base/ --to fairseq --out wav2vec2_base.pt
+    emofair convert hubert_base_ls960.pt --to hf --out hubert-base/
 
-Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008.06682). The result needs no pretrained
-file beside it: evaluate, predict and fairseq-validate read it.
+Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008.06682), to fairseq; wav2vec 2.0, HuBERT
+and WavLM of fairseq, Microsoft, Hugging Face, torchaudio and FT-w2v2-ser, to fairseq (a file) or hf (a folder for
+transformers). Weights come out bit for bit; what has no place in the other form is listed.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-HELP = "a checkpoint of the original robertaEMO -> one that every command here takes"
+from emofair.errors import EmofairError
+
+HELP = "checkpoints of other programs -> ours; speech encoders: fairseq <-> Hugging Face"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("input", metavar="INPUT", help="checkpoint to read; nothing in it is run")
-    parser.add_argument("--to", choices=("fairseq",), required=True, help="form to write")
-    parser.add_argument("--out", metavar="FILE", required=True, help="file to write")
+    parser.add_argument("input", metavar="INPUT", help="checkpoint file or Hugging Face folder to read; nothing is run")
+    parser.add_argument("--to", choices=("fairseq", "hf"), required=True, help="form to write")
+    parser.add_argument("--out", metavar="PATH", required=True, help="file to write, or folder with --to hf")
     parser.add_argument("--text-heads", metavar="N", type=int, help="attention heads of the text encoder (width / 64)")
-    parser.add_argument("--speech-heads", metavar="N", type=int, help="those of the speech encoder (width / 64)")
+    parser.add_argument(
+        "--speech-heads", metavar="N", type=int, help="those of the speech encoder, if it does not tell"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="let INPUT run code of its own; only if you trust who made it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,12 +38,52 @@ def run(args: argparse.Namespace) -> int:
     import emofair
 
     emofair.register()
+    told = _robertaemo(args) if _is_robertaemo(args.input, args.trust or None) else _speech_encoder(args)
+    print(f"emofair convert: {args.out}: {told}")
+    return 0
+
+
+def _is_robertaemo(path: str, trust: bool | None) -> bool:
+    from emofair.checkpoints import safe
+    from emofair.checkpoints.robertaemo import BRANCHES
+
+    if Path(path).is_dir() or Path(path).suffix == ".safetensors":
+        return False
+    weights = safe.load(path, trust=trust, weights=False).get("model")
+    return isinstance(weights, dict) and any(str(name).startswith(tuple(BRANCHES.values())) for name in weights)
+
+
+def _robertaemo(args: argparse.Namespace) -> str:
     from emofair.checkpoints.to_fairseq import convert_robertaemo
 
-    facts = convert_robertaemo(args.input, args.out, text_heads=args.text_heads, speech_heads=args.speech_heads)
+    if args.to != "fairseq":
+        raise EmofairError("a robertaEMO has no form in transformers", file=args.input, remedy="Use --to fairseq")
+    heads = {"text_heads": args.text_heads, "speech_heads": args.speech_heads}
+    facts = convert_robertaemo(args.input, args.out, **heads, trust=args.trust or None)
     parts = " + ".join(facts["modalities"]) + (f" by {facts['fusion']}" if facts["fusion"] else "")
-    print(
-        f"emofair convert: {args.out}: robertaEMO, {parts}, target {facts['target']}; what its training saw of the "
-        f"test set is unknown, so its results are marked protocol {facts['protocol']}"
+    return (
+        f"robertaEMO, {parts}, target {facts['target']}; what its training saw of the test set is unknown, so its "
+        f"results are marked protocol {facts['protocol']}"
     )
-    return 0
+
+
+def _speech_encoder(args: argparse.Namespace) -> str:
+    from emofair.checkpoints import huggingface_folder, speech_to_fairseq
+    from emofair.checkpoints.loaded_speech import listing
+    from emofair.checkpoints.speech import load_speech_encoder
+
+    loaded = load_speech_encoder(args.input, attention_heads=args.speech_heads, trust=args.trust or None)
+    if args.to == "hf":
+        left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, loaded.pretraining, loaded.options)
+        new = []
+    else:
+        written = speech_to_fairseq.write(loaded, args.out)
+        left_out, new = written.left_out, written.new
+    spec = loaded.spec
+    size = sum(value.numel() for value in loaded.state.values()) / 1e6
+    told = [f"{spec.kind} from {loaded.source}, {spec.layers} layers of width {spec.embed_dim}, {size:.1f} M weights"]
+    if left_out:
+        told.append(f"left out: {listing(left_out)}")
+    if new:
+        told.append(f"random, for the input has none: {listing(new)}")
+    return "; ".join(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from emofair.encoders.speech_spec import SpeechSpec
 
 LAYOUTS = ("base", "large")
+# A quantiser and output layers as small as the encoder; HuBERT has one dictionary of so many classes.
+PRETRAINING = {"quantize_targets": True, "final_dim": 12, "latent_vars": 5, "latent_groups": 2}
+CLASSES = 7
 
 
 def tiny_speech_spec(kind: str = "wav2vec2", layout: str = "base", **overrides: Any) -> SpeechSpec:
@@ -61,22 +65,139 @@ def shake(model: nn.Module) -> None:
             parameter.add_(scale * torch.randn_like(parameter))
 
 
-def fairseq_model(encoder: SpeechEncoder, **options: Any) -> nn.Module:
-    """Stock fairseq's ``wav2vec2`` or ``hubert`` in evaluation mode, its encoder with the weights of ``encoder``."""
-    from emofair.checkpoints.fairseq_speech import options_of
-
-    spec = encoder.spec
-    options = options_of(spec) | options
+def fairseq_config(spec: SpeechSpec, **options: Any) -> Any:
+    """The configuration of stock fairseq's ``wav2vec2`` or ``hubert`` with this encoder."""
+    values = _options(spec) | options
     if spec.kind == "wav2vec2":
-        from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
+        from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 
-        model = Wav2Vec2Model(Wav2Vec2Config(**options))
+        return Wav2Vec2Config(**values)
+    from fairseq.models.hubert.hubert import HubertConfig
+
+    return HubertConfig(label_rate=50, **values)
+
+
+def fairseq_model(encoder: SpeechEncoder, **options: Any) -> nn.Module:
+    """Stock fairseq's ``wav2vec2`` or ``hubert`` in evaluation mode, its encoder with the weights of ``encoder``.
+
+    ``options`` are those of the model's configuration that the encoder does not decide.
+    """
+    spec, config = encoder.spec, fairseq_config(encoder.spec, **options)
+    if spec.kind == "wav2vec2":
+        from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model
+
+        model = Wav2Vec2Model(config)
     else:
-        from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+        from fairseq.models.hubert.hubert import HubertModel
         from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 
         task = HubertPretrainingConfig(sample_rate=spec.sample_rate, label_rate=50)
-        model = HubertModel(HubertConfig(label_rate=50, **options), task, [])
+        model = HubertModel(config, task, [dictionary()])
     wanting, unknown = model.load_state_dict(encoder.state_dict(), strict=False)
     assert not unknown and all(name.startswith(("project_q", "final_proj", "quantizer", "label")) for name in wanting)
     return model.eval()
+
+
+def dictionary() -> Any:
+    """The dictionary of a HuBERT that predicts `CLASSES` clusters: fairseq's own has four special symbols."""
+    from fairseq.data import Dictionary
+
+    result = Dictionary()
+    for index in range(CLASSES - len(result)):
+        result.add_symbol(str(index))
+    return result
+
+
+def tiny_speech_checkpoint(
+    path: str | Path,
+    kind: str = "wav2vec2",
+    layout: str = "base",
+    *,
+    form: str = "fairseq",
+    seed: int = 0,
+    **overrides: Any,
+) -> Path:
+    """Write a tiny pretrained model of random weights in its public layout; return its path.
+
+    ``kind`` is "wav2vec2", "hubert" or "wavlm"; ``layout`` and ``overrides`` as for `tiny_speech_spec`. ``form`` is
+    "fairseq" (a ``.pt`` file as fairseq-hydra-train writes it; WavLM as Microsoft publishes it) or "huggingface" (a
+    folder).
+    """
+    import torch
+
+    path = Path(path)
+    encoder = tiny_speech_encoder(tiny_speech_spec(kind, layout, **overrides), seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if form == "huggingface":
+        from emofair.checkpoints import huggingface_folder
+
+        huggingface_folder.write(path, encoder.spec, encoder.state_dict())
+    elif kind == "wavlm":
+        torch.save({"cfg": wavlm_options(encoder.spec), "model": encoder.state_dict()}, path)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            torch.save(fairseq_checkpoint(encoder), path)
+    return path
+
+
+def fairseq_checkpoint(encoder: SpeechEncoder) -> dict[str, Any]:
+    """What fairseq-hydra-train saves of a stock ``wav2vec2`` or ``hubert``, its configuration as plain containers."""
+    from dataclasses import asdict
+
+    spec = encoder.spec
+    wav2vec2 = spec.kind == "wav2vec2"
+    options = PRETRAINING if wav2vec2 else {"final_dim": PRETRAINING["final_dim"]}
+    task = {"data": "/gone", "sample_rate": spec.sample_rate, "normalize": spec.normalize}
+    parts = {
+        "common": {"seed": 1},
+        "task": {"_name": "audio_pretraining", **task},
+        "model": {**asdict(fairseq_config(spec, **options)), "_name": spec.kind},
+        "criterion": {"_name": "wav2vec" if wav2vec2 else "hubert"},
+    }
+    if not wav2vec2:
+        parts["task"] |= {"_name": "hubert_pretraining", "labels": ["km"], "label_rate": 50}
+    criterion = "Wav2vecCriterion" if wav2vec2 else "HubertCriterion"
+    return {
+        "args": None,
+        "cfg": {"_name": None, **parts},
+        "model": fairseq_model(encoder, **options).state_dict(),
+        "optimizer_history": [
+            {"criterion_name": criterion, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 9}
+        ],
+        "task_state": {} if wav2vec2 else {"dictionaries": [dictionary()]},
+        "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+        "last_optimizer_state": None,
+    }
+
+
+def wavlm_options(spec: SpeechSpec) -> dict[str, Any]:
+    """The flat ``cfg`` of Microsoft's WavLM checkpoints."""
+    masks = {"mask_length": 10, "mask_prob": 0.8, "mask_selection": "static", "mask_other": 0.0}
+    return {**_options(spec), **masks, "feature_grad_mult": 0.1, "normalize": spec.normalize}
+
+
+def _options(spec: SpeechSpec) -> dict[str, Any]:
+    """fairseq's options for an encoder, written out here so that the translation can be tested on them."""
+    options = {
+        "extractor_mode": spec.extractor_mode,
+        "conv_feature_layers": str(list(spec.conv_layers)),
+        "conv_bias": spec.conv_bias,
+        "encoder_layers": spec.layers,
+        "encoder_embed_dim": spec.embed_dim,
+        "encoder_ffn_embed_dim": spec.ffn_dim,
+        "encoder_attention_heads": spec.heads,
+        "activation_fn": spec.activation_fn,
+        "layer_norm_first": spec.layer_norm_first,
+        "dropout": spec.dropout,
+        "attention_dropout": spec.attention_dropout,
+        "activation_dropout": spec.activation_dropout,
+        "dropout_input": spec.dropout_input,
+        "encoder_layerdrop": spec.layerdrop,
+        "conv_pos": spec.conv_pos,
+        "conv_pos_groups": spec.conv_pos_groups,
+    }
+    if spec.kind == "wavlm":
+        options |= {"relative_position_embedding": True, "gru_rel_pos": True}
+        options |= {"num_buckets": spec.num_buckets, "max_distance": spec.max_distance}
+    return options

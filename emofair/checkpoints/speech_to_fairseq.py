@@ -1,0 +1,106 @@
+"""A speech encoder as a checkpoint that stock fairseq loads and goes on training (WavLM: Microsoft's own code)."""
+
+from __future__ import annotations
+
+import dataclasses
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emofair.checkpoints.fairseq_form import configuration_of
+from emofair.checkpoints.fairseq_speech import options_of
+from emofair.checkpoints.loaded_speech import PRETRAINING, LoadedSpeech
+from emofair.checkpoints.to_fairseq import configuration, stored_form, write_checkpoint
+
+# Width of the output layer of published models by the width of their Transformer, for files that have none.
+_FINAL_DIM = {768: 256, 1024: 768, 1280: 1024}
+_SEED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """Names of the weights that were left out, and of those that are random because the input has none."""
+
+    left_out: list[str]
+    new: list[str]
+
+
+def write(loaded: LoadedSpeech, out: str | PathLike[str]) -> Written:
+    """Write the encoder as the model of fairseq that it is of, with all that a strict load asks for.
+
+    wav2vec 2.0 keeps its quantiser and projections. HuBERT's label embeddings belong to a clustering and are left out:
+    the model gets the dictionaries of whoever goes on training it. Raises `EmofairError` where fairseq has no such
+    model and where nothing can be written.
+    """
+    if loaded.spec.kind == "wavlm":
+        write_checkpoint({"cfg": options_of(loaded.spec), "model": loaded.state}, out)
+        return Written(sorted(loaded.pretraining), [])
+    with configuration_of(loaded.path):
+        checkpoint, left_out, new = _checkpoint(loaded)
+    write_checkpoint(checkpoint, out)
+    return Written(left_out, new)
+
+
+def _checkpoint(loaded: LoadedSpeech) -> tuple[dict[str, Any], list[str], list[str]]:
+    spec, given = loaded.spec, loaded.pretraining
+    options = _model_options(loaded)
+    heads = _heads(loaded, options)
+    kept = {name: given[name] for name in heads if name in given and given[name].shape == heads[name].shape}
+    new = {name: value for name, value in heads.items() if name not in kept}
+    hubert = spec.kind == "hubert"
+    task = (
+        ["--task", "hubert_pretraining", "--labels", '["km"]', "--label-rate", "50"]
+        if hubert
+        else [*("--task", "audio_pretraining")]
+    )
+    arguments = [".", *task, "--arch", spec.kind, "--criterion", spec.kind.removesuffix("2")]
+    arguments += ["--sample-rate", str(spec.sample_rate), *(["--normalize"] if spec.normalize else [])]
+    cfg = configuration(arguments, options)
+    criterion = "HubertCriterion" if hubert else "Wav2vecCriterion"
+    task_state = {"dictionaries": [None]} if hubert else {}
+    checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, task_state, criterion)
+    return checkpoint, sorted(given.keys() - kept.keys()), sorted(new)
+
+
+def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
+    """All options of fairseq's model: the encoder's, those of the input that are known, shapes as they are."""
+    from fairseq.models.hubert.hubert import HubertConfig
+    from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
+
+    config = Wav2Vec2Config if loaded.spec.kind == "wav2vec2" else HubertConfig
+    known = {field.name for field in dataclasses.fields(config)}
+    options = {n: v for n, v in loaded.options.items() if n in known and n != "label_rate" and v is not None}
+    options |= options_of(loaded.spec)
+    given = loaded.pretraining
+    options["final_dim"] = _FINAL_DIM.get(loaded.spec.embed_dim, 256)
+    if "final_proj.weight" in given:
+        options["final_dim"] = given["final_proj.weight"].shape[0]
+    options["target_glu"] = any(name.startswith("target_glu.") for name in given)
+    if loaded.spec.kind == "hubert":
+        return options | {"untie_final_proj": False}
+    options["quantize_targets"] = "quantizer.vars" in given or "project_q.weight" not in given
+    if "quantizer.vars" in given:
+        rows, width = given["quantizer.vars"].shape[1:]
+        groups = int(options.setdefault("latent_groups", 2))
+        options |= {"latent_vars": rows // groups, "latent_dim": width * groups}
+    return options
+
+
+def _heads(loaded: LoadedSpeech, options: dict[str, Any]) -> dict[str, Tensor]:
+    """What fairseq's model has beside its encoder, with fresh weights (the same for the same sizes)."""
+    from fairseq.models.hubert.hubert import HubertConfig, HubertModel
+    from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
+
+    # One small layer: the others are the encoder's, and need not be made.
+    options = options | {"encoder_layers": 1, "encoder_ffn_embed_dim": 1}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        if loaded.spec.kind == "hubert":
+            task = HubertPretrainingConfig(sample_rate=loaded.spec.sample_rate, label_rate=50)
+            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [None])
+        else:
+            model = Wav2Vec2Model(Wav2Vec2Config(**options))
+    return {name: value for name, value in model.state_dict().items() if name.startswith(PRETRAINING)}
