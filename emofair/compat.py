@@ -128,7 +128,6 @@ def _wrap_argument_parsing() -> None:
             options_seen.tpu = False
         # The second, partial reading by fairseq-validate holds what was typed, without defaults.
         if not kwargs.get("suppress_defaults"):
-            _check_criterion(options_seen)
             if input_args is None:
                 _check_forgotten(options_seen)
             _connect_cpu_ranks(options_seen)
@@ -138,7 +137,10 @@ def _wrap_argument_parsing() -> None:
 
 
 def _check_task(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> None:
-    """Ask for the task before fairseq takes translation for it, and then misses the arguments of translation."""
+    """Ask for the task before fairseq takes translation for it, and then misses the arguments of translation.
+
+    Where it is one of ours, a model or criterion of another is refused before its options are missed.
+    """
     from fairseq.models import ARCH_MODEL_REGISTRY
 
     seen, _ = parser.parse_known_args(words)
@@ -147,6 +149,7 @@ def _check_task(parser: argparse.ArgumentParser, words: Sequence[str] | None) ->
     task = getattr(seen, "task", "not asked for")
     if task is None or (ours and task == parser.get_default("task")):
         raise EmofairError("no task is chosen", remedy="Add --task, for example --task emotion_prediction")
+    _check_parts(seen)
 
 
 def _check_forgotten(options_seen: argparse.Namespace) -> None:
@@ -167,20 +170,14 @@ def _is_ours(options_seen: argparse.Namespace) -> bool:
     return issubclass(TASK_REGISTRY.get(getattr(options_seen, "task", None), object), EmofairTask)
 
 
-def _check_criterion(options_seen: argparse.Namespace) -> None:
-    """Refuse fairseq's default criterion, cross_entropy, and its like for our tasks: they read other batches."""
-    from fairseq.criterions import CRITERION_REGISTRY
+def _check_parts(options_seen: argparse.Namespace) -> None:
+    """Refuse a model or criterion that reads other batches; fairseq's default criterion is cross_entropy."""
+    from fairseq.tasks import TASK_REGISTRY
 
-    from emofair.criterions.base import EmofairCriterion
-
-    if not hasattr(options_seen, "arch") or not _is_ours(options_seen):
-        return
-    ours = [name for name, found in CRITERION_REGISTRY.items() if issubclass(found, EmofairCriterion)]
-    if options_seen.criterion not in ours:
-        raise EmofairError(
-            f"--criterion {options_seen.criterion} does not fit --task {options_seen.task}",
-            remedy=f"Choose one of {', '.join(ours)}",
-        )
+    if getattr(options_seen, "arch", None) is not None and _is_ours(options_seen):
+        task = TASK_REGISTRY[options_seen.task]
+        task.check_model(options_seen.arch)
+        task.check_criterion(options_seen.criterion)
 
 
 def _on_cpu(common: object) -> bool:

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", metavar="N", type=int, help="items per batch (default: as in training)")
     parser.add_argument("--max-tokens", metavar="N", type=int, help="tokens or samples per batch")
     parser.add_argument("--num-workers", metavar="N", type=int, default=0, help="processes that read data (default: 0)")
+    parser.add_argument(
+        "--window-seconds", metavar="S", type=float, help="waveform models: judge longer clips in overlapping windows"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--out", metavar="DIR", help=f"folder for {METRICS}, predictions.tsv and {CONFUSION}")
     parser.add_argument("--name", help="name of this run in reports (see `emofair report --group-by name`)")
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             protocol=args.protocol,
             fold=args.fold,
             num_workers=args.num_workers,
+            window_seconds=args.window_seconds,
             out_dir=args.out,
         )
     result = {"name": args.name, **result, "command": command(args)}

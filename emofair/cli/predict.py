@@ -21,6 +21,7 @@ from emofair.errors import EmofairError
 HELP = "files, a folder or a prepared corpus -> labels with probabilities"
 
 AUDIO = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+MODEL_OPTIONS = ("ssl_dir", "vq_wav2vec", "speech_bert_path", "text_roberta_path", "window_seconds")
 BATCH = 16
 # Inputs that are put in the order of their lengths at a time.
 WINDOW = 4 * BATCH
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vq-wav2vec", help="vq-wav2vec checkpoint, if not in --ssl-dir")
     parser.add_argument("--speech-bert-path", help="folder with Speech-BERT's dict.txt, if not in --ssl-dir")
     parser.add_argument("--text-roberta-path", help="folder with RoBERTa's dict.txt and BPE, if not in --ssl-dir")
+    parser.add_argument(
+        "--window-seconds", metavar="S", type=float, help="waveform models: judge longer clips in overlapping windows"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
 
 
@@ -46,14 +50,8 @@ def run(args: argparse.Namespace) -> int:
     names, wavs, texts = find_inputs(args)
     import emofair
 
-    model = emofair.load(
-        args.checkpoint,
-        device=args.device,
-        ssl_dir=args.ssl_dir,
-        vq_wav2vec=args.vq_wav2vec,
-        speech_bert_path=args.speech_bert_path,
-        text_roberta_path=args.text_roberta_path,
-    )
+    options = {name: getattr(args, name) for name in MODEL_OPTIONS}
+    model = emofair.load(args.checkpoint, device=args.device, **{k: v for k, v in options.items() if v is not None})
     model.open_tokenizers()
     output = {"table": Table, "csv": Csv, "jsonl": JsonLines}[args.format](names)
     predict_all(model, names, wavs, texts, output.row)

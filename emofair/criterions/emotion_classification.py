@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional
 
-import torch.nn.functional as F
+import torch
 from fairseq.criterions import register_criterion
 from torch import Tensor, nn
 
@@ -58,10 +58,12 @@ class EmotionClassificationCriterion(PredictingCriterion):
         if "target" not in sample:
             raise EmofairError(f"split {sample['split']} has no labels", remedy="Prepare the corpus with labels")
         logits = model(**sample["net_input"])[0].float()
-        shares = sample["target"]
-        if shares.dim() == 1:
-            shares = F.one_hot(shares, len(self.mode.classes)).float()
-        target = sample["target"] if sample["target"].dim() == 1 else shares.argmax(dim=1)
+        shares = target = sample["target"]
+        if target.dim() == 1:
+            # Not one_hot, which reads the values back to check them.
+            shares = (target[:, None] == torch.arange(len(self.mode.classes), device=target.device)).float()
+        else:
+            target = shares.argmax(dim=1)
         weighted = shares * self.class_weights
         weight = weighted.sum()
         smooth = self.label_smoothing

@@ -41,4 +41,10 @@ def load(
     if name not in PREDICTORS:
         raise EmofairError(f"models of the task {name!r} cannot predict", file=path)
     module, _, predictor = PREDICTORS[name].partition(":")
-    return getattr(importlib.import_module(module), predictor)(loaded, **options)
+    try:
+        return getattr(importlib.import_module(module), predictor)(loaded, **options)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        wrong = str(error).split("'")[1]
+        raise EmofairError(f"models of the task {name!r} have no option {wrong}", file=path) from None

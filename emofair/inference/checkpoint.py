@@ -53,6 +53,9 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     named_classes.refuse_foreign(state, path)
     _check_sections(state["cfg"], path)
     trained_cfg = copy.deepcopy(state["cfg"])
+    if foreign := [name for name in task_overrides if name not in state["cfg"]["task"]]:
+        task = state["cfg"]["task"].get("_name")
+        raise EmofairError(f"models of the task {task!r} have no option {foreign[0]}", file=path, remedy="Leave it out")
     state["cfg"]["task"].update(task_overrides)
     # fairseq wants its own configuration object around the plain containers that are stored.
     from omegaconf import OmegaConf

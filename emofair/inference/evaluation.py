@@ -44,13 +44,15 @@ def evaluate(
     protocol: str | None = None,
     fold: str | None = None,
     num_workers: int = 0,
+    window_seconds: float | None = None,
     out_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Run ``split`` of ``data`` once through the model of ``checkpoint`` and return everything about the result.
 
     The batches are those of the task's data set, shortest items first, of the size used in training unless
     ``batch_size`` (items) or ``max_tokens`` is given; it changes no figure beyond the noise of floats. With ``out_dir``
-    the predictions go to its ``predictions.tsv``. ``protocol`` defaults to that of the training; a model trained under
+    the predictions go to its ``predictions.tsv``. ``window_seconds``: waveform models judge longer clips in overlapping
+    windows. ``protocol`` defaults to that of the training; a model trained under
     the paper protocol is never reported as clean. Raises `EmofairError` for bad input.
     """
     overrides: dict[str, Any] = {"data": os.fspath(data), "save_predictions": None}
@@ -58,6 +60,8 @@ def evaluate(
         overrides["data_raw"] = os.fspath(data_raw)
     if protocol is not None:
         overrides["protocol"] = protocol
+    if window_seconds is not None:
+        overrides["eval_window_seconds"] = window_seconds
     if out_dir is not None:
         overrides["save_predictions"] = os.path.join(out_dir, PREDICTIONS)
     loaded = load_checkpoint(checkpoint, device=device, **overrides)

@@ -20,12 +20,7 @@ class SpeechEmotionPredictor:
     averaged; None (default) judges them whole.
     """
 
-    def __init__(self, loaded: LoadedCheckpoint, *, window_seconds: float | None = None, **tokenisers: object) -> None:
-        given = [name for name, value in tokenisers.items() if value is not None]
-        if given:
-            raise EmofairError(
-                f"this model reads the waveform itself and needs no {given[0]}", file=loaded.path, remedy="Leave it out"
-            )
+    def __init__(self, loaded: LoadedCheckpoint, *, window_seconds: float | None = None) -> None:
         if window_seconds is not None and window_seconds <= 0:
             raise EmofairError(f"windows of {window_seconds} s", remedy="Give seconds above 0, or none")
         self.model, self.task, self.facts = loaded.model, loaded.task, loaded.facts

@@ -11,8 +11,9 @@ from typing import Optional
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.distributed import utils as distributed
+from fairseq.models import ARCH_MODEL_INV_REGISTRY, ARCH_MODEL_NAME_REGISTRY
 from fairseq.optim.amp_optimizer import AMPOptimizer
-from fairseq.tasks import FairseqTask
+from fairseq.tasks import TASK_REGISTRY, FairseqTask
 from omegaconf import II, DictConfig, open_dict
 
 from emofair import __version__, compat
@@ -68,6 +69,9 @@ class EmofairTask(FairseqTask):
     """
 
     path_fields: tuple[str, ...] = ("data",)
+    # Registered names of what a subclass works with.
+    models: tuple[str, ...] = ()
+    criterions: tuple[str, ...] = ()
     # What `setup_task` learns from the rest of the configuration; a task that it did not build has fairseq's defaults.
     subsets = Subsets()
     trains = True
@@ -151,9 +155,33 @@ class EmofairTask(FairseqTask):
         self._check_data_folder(self.cfg)
         self._check_overlap(self.subsets.apart(split))
 
+    @classmethod
+    def check_model(cls, arch: str) -> None:
+        """Raise `EmofairError` for an architecture whose model reads other batches than those of this task."""
+        if ARCH_MODEL_NAME_REGISTRY.get(arch, arch) not in cls.models:
+            archs = [name for model in cls.models for name in (model, *ARCH_MODEL_INV_REGISTRY.get(model, ()))]
+            raise EmofairError(
+                f"--arch {arch} does not fit --task {cls._name()}",
+                remedy=f"Choose one of {', '.join(dict.fromkeys(archs))}",
+            )
+
+    @classmethod
+    def check_criterion(cls, name: str) -> None:
+        """Raise `EmofairError` for a criterion that reads other batches than those of this task."""
+        if name not in cls.criterions:
+            raise EmofairError(
+                f"--criterion {name} does not fit --task {cls._name()}",
+                remedy=f"Choose one of {', '.join(cls.criterions)}",
+            )
+
+    @classmethod
+    def _name(cls) -> str:
+        return next(name for name, task in TASK_REGISTRY.items() if task is cls)
+
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model; pretrained parts are loaded only where no checkpoint brings the weights."""
         architecture = own_class("model", getattr(cfg, "_name", None))
+        self.check_model(cfg._name)
         shapes = {}
         if self.restores is not None and not from_checkpoint:
             shapes = resume.stored_shapes(cfg, self.restores)
@@ -236,6 +264,7 @@ class EmofairTask(FairseqTask):
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the criterion, and remember it for `post_validate`."""
         own_class("criterion", getattr(cfg, "_name", None))
+        self.check_criterion(cfg._name)
         # Under hydra the paths that it takes from the task were copied before the task resolved them.
         if isinstance(cfg, DictConfig):
             self._resolve_paths_in(cfg)

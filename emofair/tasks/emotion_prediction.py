@@ -6,14 +6,12 @@ from typing import Optional
 
 from fairseq.tasks import register_task
 
-from emofair.checkpoints.named_classes import own_class
 from emofair.data import t_data
 from emofair.data.base import EmofairDataset
 from emofair.data.labels import TargetMode, resolve_target_mode
 from emofair.data.token_cache import TokenCache
 from emofair.data.token_dataset import SpeechTextTokenDataset
 from emofair.errors import EmofairError
-from emofair.models.robertaemo import ARCHITECTURES, RobertaEMOModel
 from emofair.tasks.base import EmofairTask, EmofairTaskConfig
 
 logger = logging.getLogger(__name__)
@@ -85,6 +83,8 @@ class EmotionPredictionTask(EmofairTask):
     """Speech and/or text tokens → emotion classes or a sentiment score."""
 
     path_fields = ("data", "data_raw", "save_predictions", "token_cache")
+    models = ("robertaEMO", "semiemo")
+    criterions = ("emotion_prediction_cri", "emotion_prediction_semisup_cri")
     takes_unlabelled = False
 
     def __init__(self, cfg) -> None:
@@ -109,11 +109,6 @@ class EmotionPredictionTask(EmofairTask):
 
     def build_model(self, cfg, from_checkpoint: bool = False):
         """Build the model with an output layer for this target, and learn from it what the data must look like."""
-        if not issubclass(own_class("model", getattr(cfg, "_name", None)), RobertaEMOModel):
-            raise EmofairError(
-                f"--arch {cfg._name} does not fit --task {self.cfg._name}",
-                remedy=f"Choose one of {', '.join(ARCHITECTURES)}",
-            )
         method = getattr(cfg, "semisup", "none")
         if method != "none" and not from_checkpoint and not self.takes_unlabelled:
             raise EmofairError(f"--semisup {method} does nothing with --task {self.cfg._name}", remedy=SEMISUP)

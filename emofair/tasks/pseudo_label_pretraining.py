@@ -8,7 +8,6 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import DictConfig
 
-from emofair.checkpoints.named_classes import own_class
 from emofair.data import manifests
 from emofair.data.audio import SAMPLE_RATE
 from emofair.data.base import EmofairDataset
@@ -52,6 +51,8 @@ class PseudoLabelPretrainingTask(EmofairTask):
     """Waveforms with masked frames → the cluster ids of these."""
 
     path_fields = ("data", "label_dir")
+    models = ("wav2vec2_pseudo_label",)
+    criterions = ("pseudo_label",)
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -76,11 +77,6 @@ class PseudoLabelPretrainingTask(EmofairTask):
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model, and learn from its encoder how audio becomes frames."""
-        architecture = own_class("model", getattr(cfg, "_name", None))
-        if architecture.__name__ != "Wav2Vec2PseudoLabel":
-            raise EmofairError(
-                f"--arch {cfg._name} does not fit --task {self.cfg._name}", remedy="Choose --arch wav2vec2_pseudo_label"
-            )
         model = super().build_model(cfg, from_checkpoint)
         self.spec, self.frames_of = model.spec, model.encoder.n_frames
         return model

@@ -9,7 +9,6 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import DictConfig, open_dict
 
-from emofair.checkpoints.named_classes import own_class
 from emofair.data import manifests
 from emofair.data.audio import SAMPLE_RATE
 from emofair.data.base import EmofairDataset
@@ -90,6 +89,8 @@ class SpeechEmotionTask(EmofairTask):
     """Waveforms → one of k emotions."""
 
     path_fields = ("data", "save_predictions")
+    models = ("speech_emotion_classifier",)
+    criterions = ("emotion_classification",)
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
@@ -134,11 +135,6 @@ class SpeechEmotionTask(EmofairTask):
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model, and learn from its encoder how clips are to be normalised."""
-        architecture = own_class("model", getattr(cfg, "_name", None))
-        if not hasattr(architecture, "spec"):
-            raise EmofairError(
-                f"--arch {cfg._name} does not fit --task {self.cfg._name}", remedy="Choose --arch wav2vec2_ser"
-            )
         model = super().build_model(cfg, from_checkpoint)
         if self.cfg.normalize is not None and bool(self.cfg.normalize) != model.spec.normalize:
             raise EmofairError(

@@ -66,7 +66,7 @@ def test_masks_follow_from_seed_epoch_and_items(items):
 
 def test_missing_last_ids_are_not_predicted(items):
     units = [[np.arange(n_frames(i.n_samples) - 1) for i in items[:2]]]
-    with pytest.raises(EmofairError, match="clip0 .row 1 of split train. has 48 cluster ids for 49 frames"):
+    with pytest.raises(EmofairError, match=r"clip0 .row 1 of split train. has 48 cluster ids for 49 frames"):
         make(items[:2], units)
     dataset = make(items[:2], units, slack=1, mask_prob=0.99, mask_length=1)
     for epoch in range(10):
@@ -85,7 +85,7 @@ def test_units_are_read_and_bad_lines_told(tmp_path):
         read_units(path, 2, 7)
     for line in ("1 x", "", "-1", "1.5", "99999999999"):
         path.write_text(f"1\n{line}\n")
-        with pytest.raises(EmofairError, match="train.km8:2"):
+        with pytest.raises(EmofairError, match=r"train\.km8:2"):
             read_units(path, 2, 8)
     with pytest.raises(EmofairError, match="cannot be read"):
         read_units(tmp_path / "none", 1)
