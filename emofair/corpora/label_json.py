@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,20 @@ from emofair.errors import EmofairError
 
 PARTS = {"Train": "train", "Val": "valid", "Test": "test"}
 
+_NAME = "name_in_label_json"
+
+Parts = dict[str, dict[str, Any]]
+"""Train, Val and Test: {file: emotion, or votes by emotion}."""
+
 
 def read(labels: PathLike, *, root: PathLike | None = None) -> Source:
     """Read one label file; ``root`` is the folder that its names are relative to, by default its own."""
     labels = _file(labels)
     source = Source("json", labels.parent if root is None else Path(root), facts={"label_file": labels.name})
     splits: dict[str, list[Utterance]] = {split: [] for split in PARTS.values()}
-    for split, utterance in _utterances(source, labels):
+    text = read_text(labels)
+    parts = _parts(text, labels)
+    for split, utterance in _utterances(source, labels, text, parts, _identifiers([parts], source.root)):
         splits[split].append(utterance)
     source.splits = {split: items for split, items in splits.items() if items}
     return source
@@ -49,10 +56,13 @@ def read_folder(folder: PathLike, *, root: PathLike | None = None) -> Source:
     if not names:
         raise EmofairError("no *.json here", file=folder, remedy="--labeldir is a folder of label JSON files")
     source = Source("json", folder if root is None else Path(root))
+    texts = [read_text(folder / name) for name in names]
+    parts = [_parts(text, folder / name) for text, name in zip(texts, names, strict=True)]
+    identifiers = _identifiers(parts, source.root)
     known: dict[str, Utterance] = {}
-    for number, name in enumerate(names, start=1):
+    for number, (name, text, entries) in enumerate(zip(names, texts, parts, strict=True), start=1):
         split_of: dict[str, str] = {}
-        for split, utterance in _utterances(source, folder / name):
+        for split, utterance in _utterances(source, folder / name, text, entries, identifiers):
             first = known.setdefault(utterance.id, utterance)
             if (first.label, first.votes) != (utterance.label, utterance.votes):
                 problem = f"{utterance.path} is {utterance.label!r} here, {first.label!r} in a fold before"
@@ -64,13 +74,14 @@ def read_folder(folder: PathLike, *, root: PathLike | None = None) -> Source:
     return source
 
 
-def to_label_json(corpus_dir: PathLike) -> dict[str, dict[str, Any]]:
-    """The label JSON of a corpus folder: what `read` would make this folder from.
+def to_label_json(corpus_dir: PathLike) -> Parts:
+    """The label JSON of a corpus folder: what `read` would make the same labels from.
 
-    Raises `EmofairError` for what it cannot say: other splits than train, valid and test, texts without audio, clips
+    Votes stand in it where their winner is the label (always so in a folder that `read` made); elsewhere the label
+    stands alone. Raises `EmofairError` for what it cannot say: other splits than train, valid and test, texts without audio, clips
     cut from a longer file, and clips without a label.
     """
-    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    parts: Parts = {part: {} for part in PARTS}
     corpus = read_corpus(corpus_dir)
     for part, split in PARTS.items():
         if split in splits_of(corpus_dir):
@@ -83,13 +94,12 @@ def to_label_json(corpus_dir: PathLike) -> dict[str, dict[str, Any]]:
 
 
 def _entry(utterance: Utterance, root: str, corpus_dir: PathLike) -> tuple[str, Any]:
-    value = utterance.votes or utterance.label
+    voted = utterance.votes and _label(utterance.votes)[0] == utterance.label
+    value = utterance.votes if voted else utterance.label
     if not utterance.has_audio or utterance.start is not None or utterance.end is not None or value is None:
         problem = f"{utterance.id!r} is not a whole audio file with a label"
         raise EmofairError(problem, file=corpus_dir, remedy="a label JSON can only name such")
-    inside = os.path.relpath(utterance.path, root)
-    name = utterance.path if inside.startswith(os.pardir + os.sep) else inside
-    return utterance.extra.get("name", name), value
+    return utterance.extra.get(_NAME, _relative(utterance.path, root)), value
 
 
 def _root(manifest: Path) -> str:
@@ -105,15 +115,31 @@ def _file(labels: PathLike) -> Path:
     return labels
 
 
-def _utterances(source: Source, file: Path) -> Iterator[tuple[str, Utterance]]:
+def _relative(name: str, root: PathLike) -> str:
+    path = os.path.normpath(os.path.join(root, name))
+    inside = os.path.relpath(path, root)
+    return path if inside.startswith(os.pardir + os.sep) else inside
+
+
+def _identifiers(files: Iterable[Parts], root: PathLike) -> dict[str, str]:
+    """The id of every path: its stem, as for other corpora, or the whole of it where stems repeat."""
+    paths = {_relative(name, root) for parts in files for entries in parts.values() for name in entries}
+    ids = {path: Path(path).stem for path in paths}
+    if len(set(ids.values())) < len(ids):
+        ids = {path: os.path.splitext(path)[0].strip(os.sep).replace(os.sep, "_") for path in paths}
+    return ids
+
+
+def _utterances(
+    source: Source, file: Path, text: str, parts: Parts, identifiers: dict[str, str]
+) -> Iterator[tuple[str, Utterance]]:
     """The usable entries as (split, utterance); all others go to ``source.problems``, by file, row and key."""
-    text = read_text(file)
     owners: dict[str, tuple[str, str]] = {}
-    for part, entries in _parts(text, file).items():
+    for part, entries in parts.items():
         for name, value in entries.items():
             again = False
             try:
-                utterance = _utterance(name, value, Path(source.root))
+                utterance = _utterance(name, value, source.root, identifiers)
                 if utterance.id in owners:
                     other_part, other = owners[utterance.id]
                     again = other == name
@@ -126,7 +152,7 @@ def _utterances(source: Source, file: Path) -> Iterator[tuple[str, Utterance]]:
             yield PARTS[part], utterance
 
 
-def _parts(text: str, file: Path) -> dict[str, dict[str, Any]]:
+def _parts(text: str, file: Path) -> Parts:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         for key, value in pairs:
@@ -162,19 +188,16 @@ def _is_label(value: Any) -> bool:
     )
 
 
-def _utterance(name: str, value: Any, root: Path) -> Utterance:
-    path = os.path.normpath(os.path.join(root, name))
-    inside = os.path.relpath(path, root)
-    relpath = path if inside.startswith(os.pardir + os.sep) else inside
-    # Not the stem alone: an id must not depend on what else is listed, so that it is the same in every fold.
-    identifier = os.path.splitext(relpath)[0].strip(os.sep).replace(os.sep, "_")
-    if not usable_id(identifier):
+def _utterance(name: str, value: Any, root: PathLike, identifiers: dict[str, str]) -> Utterance:
+    relpath = _relative(name, root)
+    path = os.path.join(root, relpath)
+    if not usable_id(identifiers[relpath]):
         raise ValueError("cannot be an id")
     label, votes = _label(value)
     if not os.path.isfile(path):
-        raise ValueError(f"no such file in {root}")
-    extra = {} if relpath == name else {"name": name}
-    return Utterance(id=identifier, path=path, label=label, votes=votes, extra=extra)
+        raise ValueError(f"no such file in {os.fspath(root)}")
+    extra = {} if relpath == name else {_NAME: name}
+    return Utterance(id=identifiers[relpath], path=path, label=label, votes=votes, extra=extra)
 
 
 def _label(value: Any) -> tuple[str, dict[str, int | float] | None]:

@@ -27,7 +27,7 @@ from emofair.errors import EmofairError
 TRAINED_IDS = "trained_ids"
 """Key of the hashes in a task's state."""
 
-HELD_OUT = ("valid", "test")
+HELD_OUT = ("test", "valid")
 _DIGITS = 16
 
 Trained = Mapping[str, Any] | PathLike
@@ -111,8 +111,8 @@ def check_disjoint(
         shared = leaked(hashes, read_split(corpus_dir, split))
         if shared:
             raise EmofairError(
-                f"trained{_of_fold(its_fold)} on {len(shared)} utterances that the {split} split{_of_fold(fold)} in "
-                f"{os.fspath(corpus_dir)} holds out ({_some(shared)})",
+                f"trained{_fold('in', its_fold)} on {len(shared)} utterances that are in the {split} split"
+                f"{_fold('of', fold)}, {os.fspath(corpus_dir)} ({_some(shared)})",
                 file=name,
                 remedy="Take the checkpoint of the same fold: a score with this one would not be a test score",
             )
@@ -161,8 +161,8 @@ def _clip(utterance: Utterance) -> tuple[str, float | None, float | None]:
     return os.path.realpath(utterance.path), utterance.start, utterance.end
 
 
-def _of_fold(fold: Any) -> str:
-    return "" if fold is None else f" of fold {fold}"
+def _fold(preposition: str, fold: Any) -> str:
+    return "" if fold is None else f" {preposition} fold {fold}"
 
 
 def _some(values: Sequence[str], most: int = 3) -> str:

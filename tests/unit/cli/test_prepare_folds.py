@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +340,29 @@ def test_plans_that_do_not_fit(emodb, out, options, message):
     with pytest.raises(EmofairError, match=message):
         emofair_prepare("emodb", "--root", emodb, "--no-check", "--out", out, *options)
     assert not out.exists()
+
+
+PAGE = Path(__file__).parents[3] / "examples" / "ft_w2v2" / "CORPORA.md"
+
+
+def commands_on_the_page():
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("emofair ")]
+
+
+@pytest.mark.parametrize("command", commands_on_the_page())
+def test_every_command_on_the_page_is_understood(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    assert words[:2] == ["emofair", "prepare"]
+    if "synthetic" in words:
+        pytest.importorskip("espeakng_loader")
+        words[words.index("480")] = "60"
+        assert emofair_prepare(*words[2:]) == 0
+    else:
+        # The data are not there: that is all there may be to say.
+        with pytest.raises(EmofairError, match=r"no such (folder|file)|cannot be read|no prepared corpus"):
+            emofair_prepare(*words[2:])
 
 
 REAL = Path(os.environ.get("EMOFAIR_TEST_DATA", "/nonexistent")) / "emodb"

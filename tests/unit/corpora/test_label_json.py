@@ -34,7 +34,7 @@ def test_fields(tmp_path):
     b, a, deep = source.splits["train"]
     assert (b.id, b.label, b.votes) == ("b", "sad", None)
     assert (a.id, a.label, a.votes) == ("a", "angry", {"sad": 1, "angry": 2, "calm": 0})
-    assert deep.id == "deep_er_ü" and deep.path == str(tmp_path / "audio" / "deep" / "er" / "ü.wav")
+    assert deep.id == "ü" and deep.path == str(tmp_path / "audio" / "deep" / "er" / "ü.wav")
     assert source.facts == {"label_file": "label_1.json"}
 
 
@@ -70,6 +70,15 @@ def test_a_flat_map_is_all_training(tmp_path):
     source = label_json.read(path, root=tmp_path / "audio")
     assert {split: [u.label for u in items] for split, items in source.splits.items()} == {"train": ["sad", "angry"]}
     assert to_label_json(prepared(tmp_path, source)) == {"Train": flat, "Val": {}, "Test": {}}
+
+
+def test_ids_are_stems_unless_these_repeat(tmp_path):
+    source = read(tmp_path, {"Train": {"1/a.wav": "x", "2/b.wav": "x"}})
+    assert [u.id for u in source.splits["train"]] == ["a", "b"]
+    parts = {"Train": {"1/a.wav": "x", "2/b.wav": "x"}, "Test": {"2/a.wav": "x"}}
+    source = read(tmp_path, parts)
+    assert [[u.id for u in items] for items in source.splits.values()] == [["1_a", "2_b"], ["2_a"]]
+    assert to_label_json(prepared(tmp_path, source)) == {**parts, "Val": {}}
 
 
 def test_names_are_relative_to_the_file_by_default(tmp_path):
@@ -165,6 +174,13 @@ def test_files_of_another_form(tmp_path, text, message):
 def test_paths_of_something_else(tmp_path, reader, name, message):
     with pytest.raises(EmofairError, match=message):
         reader(tmp_path / name)
+
+
+def test_votes_that_another_label_won_are_left_out(tmp_path):
+    meant = Utterance("a", "a.wav", 5, label="fear", votes={"neutral": 6, "fear": 3}, extra={"name": "Ann"})
+    tied = Utterance("b", "b.wav", 5, label="fear", votes={"neutral": 3, "fear": 3})
+    write_corpus(tmp_path, {"train": [meant, tied]}, root=tmp_path, name="cremad")
+    assert to_label_json(tmp_path)["Train"] == {"a.wav": "fear", "b.wav": {"neutral": 3, "fear": 3}}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_later_stages_inherit(folds):
     first = facts_of(folds[0])
     later = facts_of(folds[1], earlier=[first, {"fold": None}])
     assert set(later["trained_ids"]) == {*first["trained_ids"], *facts_of(folds[1])["trained_ids"]}
-    with pytest.raises(EmofairError, match="of fold 2 on 2 utterances"):
+    with pytest.raises(EmofairError, match="in fold 2 on 2 utterances"):
         check_disjoint(later, folds[2])
 
 
@@ -69,10 +69,12 @@ def test_another_fold_is_refused(folds):
     with pytest.raises(EmofairError) as caught:
         check_disjoint(facts_of(folds[0]), folds[2], name="out/checkpoint_last.pt")
     assert str(caught.value).startswith(
-        "out/checkpoint_last.pt: trained of fold 1 on 2 utterances that the test split of fold 3 in "
-        f"{folds[2]} holds out (c1, c2). Take the checkpoint of the same fold"
+        "out/checkpoint_last.pt: trained in fold 1 on 2 utterances that are in the test split of fold 3, "
+        f"{folds[2]} (c1, c2). Take the checkpoint of the same fold"
     )
-    with pytest.raises(EmofairError, match=r"fold1: trained of fold 1 on 2 utterances that the valid split of fold 2"):
+    with pytest.raises(
+        EmofairError, match=r"fold1: trained in fold 1 on 2 utterances that are in the valid split of fold 2"
+    ):
         check_disjoint(folds[0], folds[1])
     assert check_disjoint(folds[0], folds[1], splits=("test",)) is True  # b validated, so nothing was trained on it
 
@@ -80,7 +82,7 @@ def test_another_fold_is_refused(folds):
 def test_the_corpus_does_not_hide_a_leak(folds, tmp_path):
     # The same clips under another corpus name, root and fold number, as made by another source.
     write_corpus(tmp_path / "other", {"test": [clip("c1", "elsewhere")]}, root="/data", name="json", fold="9")
-    with pytest.raises(EmofairError, match="on 1 utterances that the test split of fold 9"):
+    with pytest.raises(EmofairError, match="on 1 utterances that are in the test split of fold 9"):
         check_disjoint(facts_of(folds[0]), tmp_path / "other")
 
 
@@ -96,7 +98,9 @@ def test_facts_that_say_nothing(folds):
 def test_plain_fairseq_folders_are_compared_by_file_stem(tmp_path, folds):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "train.tsv").write_text("/data\nc1.wav\t400\nz.wav\t400\n")
-    with pytest.raises(EmofairError, match=r"plain: trained on 1 utterances that the test split of fold 3.*\(c1\)"):
+    with pytest.raises(
+        EmofairError, match=r"plain: trained on 1 utterances that are in the test split of fold 3.*\(c1\)"
+    ):
         check_disjoint(tmp_path / "plain", folds[2])
 
 
