@@ -1,0 +1,142 @@
+"""A k-means of frame features as a file: read and written here and nowhere else.
+
+``km{K}.npz`` holds ``centroids`` (float32 [K, D]), ``counts`` (int64 [K], frames nearest to each), ``inertia`` (mean
+squared distance of a frame to its centroid), ``seed``, ``sha256`` (of the centroids) and ``facts`` (JSON: the features
+that it was fitted on, and how). Nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emofair.errors import EmofairError
+
+if TYPE_CHECKING:
+    from emofair.data.audio import PathLike
+    from emofair.units.feature_store import Features
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib")
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """Centroids float32 [K, D] with what is known about them; see the module for the units.
+
+    ``facts["features"]`` is what `Features.facts` said of the frames, ``facts["fit"]`` the options of the fit. Bare
+    centroids have no facts, counts, inertia and seed.
+    """
+
+    centroids: np.ndarray
+    counts: np.ndarray | None = None
+    inertia: float | None = None
+    seed: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def k(self) -> int:
+        """Number of clusters."""
+        return len(self.centroids)
+
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return self.centroids.shape[1]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the centroids: whoever stores labels stores it with them."""
+        shape = f"{self.k} {self.dim} float32\n".encode()
+        return hashlib.sha256(shape + self.centroids.astype("<f4").tobytes()).hexdigest()
+
+    def save(self, path: PathLike) -> None:
+        """Write the ``.npz``; it appears under its name only when it is complete."""
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez(
+                file,
+                centroids=self.centroids,
+                counts=self.counts,
+                inertia=np.float64(self.inertia),
+                seed=np.int64(self.seed),
+                sha256=np.array(self.sha256),
+                facts=np.array(json.dumps(self.facts, sort_keys=True)),
+            )
+        part.replace(path)
+
+    def check_fits(self, features: Features, name: PathLike) -> None:
+        """Raise EmofairError when ``features`` have another width than those of the fit, or another source."""
+        if self.dim != features.dim:
+            raise EmofairError(
+                f"its centroids have {self.dim} dimensions, the features in {features.folder} have {features.dim}",
+                file=name,
+                remedy="Use a k-means that was fitted on the same encoder and layer",
+            )
+        fitted, given = self.facts.get("features", {}).get("source"), features.record["source"]
+        if fitted is not None and fitted != given:
+            differing = [key for key in {**fitted, **given} if fitted.get(key) != given.get(key)]
+            told = ", ".join(f"{key} {_short(fitted.get(key))}, here {_short(given.get(key))}" for key in differing)
+            raise EmofairError(
+                f"was fitted on other features than those in {features.folder} ({told})",
+                file=name,
+                remedy="Use features of the same checkpoint and layer, or fit again",
+            )
+
+
+def load_kmeans(path: PathLike) -> KMeans:
+    """Read a ``.npz`` of `KMeans.save`, or bare centroids [K, D] from ``.npy``.
+
+    Raises EmofairError for anything else; a pickle is never opened.
+    """
+    path = Path(path)
+    if path.suffix.lower() in _PICKLES:
+        raise EmofairError(
+            "is a pickle, which may run code when it is opened",
+            file=path,
+            remedy="Save its cluster_centers_ with numpy.save where you trust it, and give that .npy",
+        )
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return KMeans(_centroids(loaded, path))
+        with loaded as archive:
+            return _from_archive({name: archive[name] for name in archive.files}, path)
+    except FileNotFoundError:
+        raise EmofairError("no such k-means", file=path, remedy="Fit it with emofair kmeans") from None
+    except EmofairError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, TypeError) as error:
+        raise EmofairError(f"is not a k-means that can be read ({error})", file=path) from None
+
+
+def _from_archive(values: dict[str, np.ndarray], path: Path) -> KMeans:
+    kmeans = KMeans(
+        _centroids(values["centroids"], path),
+        np.asarray(values["counts"], dtype=np.int64),
+        float(values["inertia"]),
+        int(values["seed"]),
+        json.loads(str(values["facts"])),
+    )
+    if kmeans.sha256 != str(values["sha256"]):
+        raise EmofairError("its centroids are not those of its hash", file=path, remedy="Fit it again")
+    return kmeans
+
+
+def _centroids(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.ndim != 2 or not values.size or values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise EmofairError(
+            f"holds {values.dtype} {list(values.shape)}, expected finite centroids [clusters, dimensions]", file=path
+        )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12]
