@@ -8,14 +8,14 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import DictConfig
 
-from emofair.data import manifests
 from emofair.data.audio import SAMPLE_RATE
 from emofair.data.base import EmofairDataset
 from emofair.data.pseudo_label_dataset import PseudoLabelDataset, read_units
 from emofair.data.speech_dataset import ORDERS
 from emofair.errors import EmofairError
 from emofair.modules.span_masks import MODES
-from emofair.tasks.base import EmofairTask, EmofairTaskConfig
+from emofair.tasks.base import EmofairTaskConfig
+from emofair.tasks.waveform import WaveformTask
 
 
 @dataclass
@@ -47,7 +47,7 @@ class PseudoLabelPretrainingConfig(EmofairTaskConfig):
 
 
 @register_task("pseudo_label_pretraining", dataclass=PseudoLabelPretrainingConfig)
-class PseudoLabelPretrainingTask(EmofairTask):
+class PseudoLabelPretrainingTask(WaveformTask):
     """Waveforms with masked frames → the cluster ids of these."""
 
     path_fields = ("data", "label_dir")
@@ -69,12 +69,6 @@ class PseudoLabelPretrainingTask(EmofairTask):
             raise EmofairError("nothing is masked, so nothing is predicted", remedy="Raise --mask-time-prob")
         self.spec = None
 
-    def members(self, split: str) -> Optional[set[str]]:
-        """Ids of a split; None where there is no such split."""
-        if split not in manifests.splits_of(self.cfg.data):
-            return None
-        return {item.id for item in manifests.read_split(self.cfg.data, split)}
-
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model, and learn from its encoder how audio becomes frames."""
         model = super().build_model(cfg, from_checkpoint)
@@ -84,7 +78,7 @@ class PseudoLabelPretrainingTask(EmofairTask):
     def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
         """Read the list of a split and the cluster ids of its frames."""
         cfg = self.cfg
-        items = manifests.read_split(cfg.data, split)
+        items = self.items(split)
         folder = Path(cfg.label_dir or cfg.data)
         units = [read_units(folder / f"{split}.km{n}", len(items), n) for n in self.n_clusters]
         return PseudoLabelDataset(
@@ -98,7 +92,7 @@ class PseudoLabelPretrainingTask(EmofairTask):
             mask_mode=str(cfg.mask_mode),
             slack=cfg.label_slack,
             normalize=self.spec.normalize,
-            resample=cfg.resample or bool(manifests.read_corpus(cfg.data).get("resample")),
+            resample=self.resamples,
             max_samples=round(cfg.max_seconds * SAMPLE_RATE),
             crop_hop=self.spec.hop,
             order=str(cfg.batch_order),

@@ -7,7 +7,7 @@ from typing import Optional
 import torch
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from emofair.data import manifests
 from emofair.data.audio import SAMPLE_RATE
@@ -23,7 +23,8 @@ from emofair.data.emotion_dataset import (
 from emofair.data.labels import TargetMode
 from emofair.data.speech_dataset import CROPS, ORDERS
 from emofair.errors import EmofairError
-from emofair.tasks.base import EmofairTask, EmofairTaskConfig
+from emofair.tasks.base import EmofairTaskConfig
+from emofair.tasks.waveform import WaveformTask, write_option
 
 logger = logging.getLogger(__name__)
 
@@ -76,16 +77,8 @@ class SpeechEmotionConfig(EmofairTaskConfig):
     )
 
 
-def _write(cfg: DictConfig, **values: object) -> None:
-    """Set options in a task's configuration and in fairseq's whole one, which goes into checkpoints."""
-    parent = cfg._get_parent() if isinstance(cfg, DictConfig) else None
-    for config in [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]:
-        with open_dict(config):
-            config.update(values)
-
-
 @register_task("speech_emotion", dataclass=SpeechEmotionConfig)
-class SpeechEmotionTask(EmofairTask):
+class SpeechEmotionTask(WaveformTask):
     """Waveforms → one of k emotions."""
 
     path_fields = ("data", "save_predictions")
@@ -96,7 +89,7 @@ class SpeechEmotionTask(EmofairTask):
         super().__init__(cfg)
         self._check_lengths()
         self.classes = class_list(cfg.data, cfg.class_list)
-        _write(cfg, class_list=",".join(self.classes))
+        write_option(cfg, class_list=",".join(self.classes))
         self.mode = TargetMode(
             "emotion", "softmax", self.classes, len(self.classes), {name: i for i, name in enumerate(self.classes)}
         )
@@ -112,22 +105,16 @@ class SpeechEmotionTask(EmofairTask):
         if cfg.num_buckets < 1:
             raise EmofairError(f"--num-buckets {cfg.num_buckets} leaves nothing to shuffle", remedy="Give 1 or more")
 
-    def members(self, split: str) -> Optional[set[str]]:
-        """Ids of a split; None where there is no such split."""
-        if split not in manifests.splits_of(self.cfg.data):
-            return None
-        return {item.id for item in manifests.read_split(self.cfg.data, split)}
-
     def class_weights(self) -> torch.Tensor:
         """Weight of each class in the loss [K]; computed once, from the training split, and stored from then on."""
         if self.cfg.class_weight_values is None:
             values = [1.0] * len(self.classes)
             if self.cfg.class_weights == "inv_freq":
                 split = self.subsets.train
-                values = inverse_frequency(self._distributions(self._items(split), split))
+                values = inverse_frequency(self._distributions(self.items(split), split))
                 if absent := [name for name, value in zip(self.classes, values, strict=True) if not value]:
                     logger.warning("split %s: no items of class %s; it cannot be learned", split, ", ".join(absent))
-            _write(self.cfg, class_weight_values=",".join(map(repr, values)))
+            write_option(self.cfg, class_weight_values=",".join(map(repr, values)))
         values = [float(value) for value in self.cfg.class_weight_values.split(",")]
         if len(values) != len(self.classes):
             raise EmofairError(f"{len(values)} class weights for {len(self.classes)} classes")
@@ -144,15 +131,12 @@ class SpeechEmotionTask(EmofairTask):
         self.normalize = model.spec.normalize
         return model
 
-    def _items(self, split: str) -> list[manifests.Utterance]:
-        return manifests.read_split(self.cfg.data, split)
-
     def _distributions(self, items: list[manifests.Utterance], split: str):
         return label_distributions(items, self.classes, split, self.cfg.data, str(self.cfg.label_mode))
 
     def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
         """Read the list of a split and its labels."""
-        cfg, items = self.cfg, self._items(split)
+        cfg, items = self.cfg, self.items(split)
         labelled = any(item.label is not None or item.votes for item in items)
         trains = self.is_trained_on(split)
 
@@ -166,7 +150,7 @@ class SpeechEmotionTask(EmofairTask):
             self._distributions(items, split) if labelled or trains else None,
             str(cfg.label_mode),
             normalize=self.normalize,
-            resample=cfg.resample or bool(manifests.read_corpus(cfg.data).get("resample")),
+            resample=self.resamples,
             max_samples=samples(cfg.max_seconds),
             crop=str(cfg.crop),
             min_samples=samples(cfg.min_crop_seconds),

@@ -1,0 +1,113 @@
+"""What tasks that read waveforms from the shared manifests do the same way; above all, keep folds apart."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from omegaconf import DictConfig, open_dict
+
+from emofair import compat
+from emofair.checkpoints import safe
+from emofair.checkpoints.fairseq_form import as_dict
+from emofair.data import leak_check, manifests
+from emofair.data.base import EmofairDataset
+from emofair.errors import EmofairError
+from emofair.tasks.base import EmofairTask
+
+logger = logging.getLogger(__name__)
+
+
+def write_option(cfg: DictConfig, **values: object) -> None:
+    """Set options in a task's configuration and in fairseq's whole one, which goes into checkpoints."""
+    parent = cfg._get_parent() if isinstance(cfg, DictConfig) else None
+    for config in [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]:
+        with open_dict(config):
+            config.update(values)
+
+
+def facts_of_stage(path: str) -> Optional[dict[str, Any]]:
+    """What is known of the data that a checkpoint was trained on; None for a public model.
+
+    A checkpoint of ours tells it. One of a stock fairseq task names the folder of its manifests, which is read if it is
+    still there, and the checkpoint that it went on from, which is asked in turn.
+    """
+    if os.path.isdir(path):
+        return None
+    checkpoint = safe.load(path, weights=False)
+    state = as_dict(checkpoint.get("task_state"))
+    if leak_check.TRAINED_IDS in state:
+        return state
+    cfg = {name: as_dict(part) for name, part in as_dict(checkpoint.get("cfg")).items()}
+    data = cfg.get("task", {}).get("data")
+    split = cfg.get("dataset", {}).get("train_subset", "train")
+    if not data or not os.path.isfile(os.path.join(data, f"{split}.tsv")):
+        return None
+    before = cfg.get("checkpoint", {}).get("finetune_from_model")
+    earlier = facts_of_stage(before) if before and os.path.isfile(before) else None
+    return leak_check.facts_of(data, [split], earlier=[earlier] if earlier else [])
+
+
+class WaveformTask(EmofairTask):
+    """Base of tasks on utterance corpora with audio.
+
+    A checkpoint remembers all that it, and the stages before it, were trained on. Under the clean protocol weights of a
+    stage that saw what the fold validates or tests on are refused, and so is scoring a model on what it has seen.
+    """
+
+    seen: Optional[Mapping[str, Any]] = None
+
+    def items(self, split: str) -> list[manifests.Utterance]:
+        """The utterances of a split."""
+        return manifests.read_split(self.cfg.data, split)
+
+    def members(self, split: str) -> Optional[set[str]]:
+        """Ids of a split; None where there is no such split."""
+        if split not in manifests.splits_of(self.cfg.data):
+            return None
+        return {item.id for item in self.items(split)}
+
+    @property
+    def resamples(self) -> bool:
+        """Whether audio of other rates is accepted: asked for here, or when the corpus was prepared."""
+        return bool(self.cfg.resample or manifests.read_corpus(self.cfg.data).get("resample"))
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
+        """Build the model, unless its pretrained part has seen what this fold validates or tests on."""
+        if self.trains and not from_checkpoint:
+            path = cfg.get("w2v_path")
+            path = path and compat.original_path(path)
+            earlier = facts_of_stage(path) if path and os.path.exists(path) else None
+            if earlier is not None:
+                self._refuse(earlier, path, leak_check.HELD_OUT)
+            elif path:
+                logger.info("%s does not say what it was trained on: taken for a public model", path)
+            self.seen = leak_check.facts_of(
+                self.cfg.data, [self.subsets.train], earlier=[earlier] if earlier is not None else []
+            )
+        return super().build_model(cfg, from_checkpoint)
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs) -> EmofairDataset:
+        """Load a split, unless a finished model that is to be scored on it has seen it in training."""
+        if not self.trains and self.seen is not None and split != self.subsets.train:
+            self._refuse(self.seen, "the checkpoint", (split,))
+        return super().load_dataset(split, combine, **kwargs)
+
+    def _refuse(self, facts: Mapping[str, Any], source: str, splits: tuple[str, ...]) -> None:
+        try:
+            leak_check.check_disjoint(facts, self.cfg.data, splits=splits, name=source)
+        except EmofairError as error:
+            if self.cfg.protocol == "clean":
+                raise
+            logger.warning("protocol paper: %s: %s", source, error.what)
+
+    def facts(self) -> dict[str, object]:
+        """The facts of every task, and what was trained on."""
+        seen = self.seen or {}
+        kept = {name: seen[name] for name in ("corpus", "fold", leak_check.TRAINED_IDS) if name in seen}
+        return {**super().facts(), **kept}
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """What the training of a checkpoint saw; a training that goes on adds its own."""
+        if self.seen is None and leak_check.TRAINED_IDS in state_dict:
+            self.seen = dict(state_dict)
