@@ -78,8 +78,8 @@ def to_label_json(corpus_dir: PathLike) -> Parts:
     """The label JSON of a corpus folder: what `read` would make the same labels from.
 
     Votes stand in it where their winner is the label (always so in a folder that `read` made); elsewhere the label
-    stands alone. Raises `EmofairError` for what it cannot say: other splits than train, valid and test, texts without audio, clips
-    cut from a longer file, and clips without a label.
+    stands alone. Raises `EmofairError` for what it cannot say: other splits than train, valid and test, texts without
+    audio, clips cut from a longer file, and clips without a label.
     """
     parts: Parts = {part: {} for part in PARTS}
     corpus = read_corpus(corpus_dir)
