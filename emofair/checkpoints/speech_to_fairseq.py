@@ -70,8 +70,11 @@ def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 
     config = Wav2Vec2Config if loaded.spec.kind == "wav2vec2" else HubertConfig
-    known = {field.name for field in dataclasses.fields(config)}
-    options = {n: v for n, v in loaded.options.items() if n in known and n != "label_rate" and v is not None}
+    options = dataclasses.asdict(config())
+    for name in ("_name", "label_rate"):  # the rate is the task's
+        options.pop(name, None)
+    # fairseq's parser has some of these under the same name for other purposes, with other defaults.
+    options |= {name: loaded.options[name] for name in options if loaded.options.get(name) is not None}
     options |= options_of(loaded.spec)
     given = loaded.pretraining
     options["final_dim"] = _FINAL_DIM.get(loaded.spec.embed_dim, 256)
