@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -29,7 +31,8 @@ class Extractor(Protocol):
     """Waveforms to frames of width ``dim``, every ``hop`` samples, each of which sees ``receptive_field`` samples.
 
     ``source`` (JSON values) says what the features are: equal sources, comparable frames. ``spec`` describes the
-    encoder (JSON values; empty when there is none).
+    encoder (JSON values; empty when there is none). ``trained_on`` are the facts of `emofair.data.leak_check` about the
+    clips that the encoder has seen; None for a public model.
     """
 
     dim: int
@@ -38,6 +41,7 @@ class Extractor(Protocol):
     sample_rate: int
     source: dict[str, Any]
     spec: dict[str, Any]
+    trained_on: dict[str, Any] | None
 
     def n_frames(self, n_samples: int) -> int:
         """Frames of a clip, by `feature_store.n_frames`."""
@@ -81,6 +85,7 @@ class EncoderFeatures:
         relu: bool = False,
         device: str | torch.device = "cpu",
         autocast_bf16: bool = False,
+        trained_on: dict[str, Any] | None = None,
     ) -> None:
         spec = encoder.spec
         number = encoder.layer_number(layer)
@@ -96,7 +101,7 @@ class EncoderFeatures:
             "final_layer_norm": final_norm,
             "relu": relu,
         }
-        self.spec = asdict(spec)
+        self.spec, self.trained_on = asdict(spec), trained_on
         self.encoder = encoder.to(self.device).eval()
         self.dim, self.hop, self.receptive_field = spec.embed_dim, spec.hop, spec.receptive_field
         self.sample_rate = spec.sample_rate
@@ -138,6 +143,7 @@ class MfccFeatures:
     dim, hop, receptive_field, sample_rate = mfcc.DIM, mfcc.HOP, mfcc.WINDOW, mfcc.SAMPLE_RATE
     source: dict[str, Any] = {"features": "mfcc"}
     spec: dict[str, Any] = {}
+    trained_on = None
 
     def n_frames(self, n_samples: int) -> int:
         """Frames of a clip."""
@@ -181,7 +187,16 @@ def _open_encoder(options: Options) -> Extractor:
         relu=options.relu,
         device=device,
         autocast_bf16=options.autocast_bf16,
+        trained_on=_trained_on(loaded.path),
     )
+
+
+def _trained_on(path: Path) -> dict[str, Any] | None:
+    from emofair.data.leak_check import TRAINED_IDS
+    from emofair.tasks.waveform import facts_of_stage
+
+    facts = None if path.is_dir() or path.suffix == ".safetensors" else facts_of_stage(os.fspath(path))
+    return facts and {name: facts.get(name) for name in ("corpus", "fold", TRAINED_IDS)}
 
 
 def _open_mfcc(options: Options) -> Extractor:

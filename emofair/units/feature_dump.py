@@ -105,6 +105,7 @@ def dump_shard(
         "list_sha256": list_hash(items),
         "ids_sha256": ids_hash(list(items)),
         "spec": extractor.spec,
+        "trained_on": extractor.trained_on,
         **facts,
     }
     if _is_there(out / f"{stem}.json", record):

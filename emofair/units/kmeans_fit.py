@@ -11,12 +11,14 @@ Everything follows from the seed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from emofair.data.leak_check import facts_of
 from emofair.errors import EmofairError, require
 from emofair.units.feature_store import Features
 from emofair.units.kmeans import KMeans
@@ -74,6 +76,7 @@ def fit(
             f"warning: {len(frames) / k:.0f} frames per cluster are few "
             f"(fewer than {FRAMES_PER_CLUSTER}): take a smaller k or more audio"
         )
+    trained_on = _trained_on(features, report)
     rng = np.random.default_rng([options.seed, k])
     start = _faiss if options.backend == "faiss" else _mini_batches
     centroids = start(frames, k, options, rng)
@@ -83,8 +86,18 @@ def fit(
     facts = {
         "features": features.facts(),
         "fit": {**options.__dict__, "k": k, "n_frames": len(frames), "n_dead": last.n_dead},
+        "trained_on": trained_on,
     }
     return KMeans(centroids, last.counts, last.inertia, options.seed, facts)
+
+
+def _trained_on(features: Features, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """Facts (`emofair.data.leak_check`) of the clips behind the centroids, those of the encoder included."""
+    encoder, manifest = features.record.get("trained_on"), features.record.get("manifest")
+    if manifest is None or not os.path.isdir(manifest):
+        report("note: the manifest of these features is gone; what was fitted on cannot be compared with a test split")
+        return encoder
+    return facts_of(manifest, [features.split], earlier=[encoder] if encoder else [])
 
 
 class _Frames:

@@ -66,13 +66,14 @@ def test_passes_are_told_and_end_when_nothing_is_gained(features, blobs):
     frames, _ = blobs(4000, 6)
     told = []
     fit(features(frames), 6, FitOptions(passes=20), told.append)
+    assert "the manifest of these features is gone" in told.pop(0)
     assert 2 <= len(told) < 10
     assert told[0].startswith("k=6, pass 1: inertia ") and told[0].endswith(" 0 clusters dead")
     inertias = [float(line.split("inertia ")[1].split()[0]) for line in told]
     assert inertias == sorted(inertias, reverse=True)
     told.clear()
     fit(features(frames), 6, FitOptions(passes=1), told.append)
-    assert len(told) == 1
+    assert len(told) == 2
 
 
 def test_few_frames_per_cluster_are_a_warning_and_too_few_an_error(features, blobs):
