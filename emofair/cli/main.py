@@ -11,7 +11,20 @@ from emofair import __version__
 from emofair.errors import EmofairError
 
 # In the order of use. A verb's module is imported when its help is needed: all of them are light.
-VERBS = ("prepare", "tokenize", "train", "validate", "evaluate", "predict", "convert", "report", "doctor")
+VERBS = (
+    "prepare",
+    "tokenize",
+    "features",
+    "kmeans",
+    "units",
+    "train",
+    "validate",
+    "evaluate",
+    "predict",
+    "convert",
+    "report",
+    "doctor",
+)
 PASS_THROUGH = ("train", "validate")
 
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emofair.checkpoints.layer_spec import geometry
 from emofair.device import find_device
 from emofair.errors import EmofairError
 from emofair.special_tokens import BOS, EOS, UNKNOWN
 
 if TYPE_CHECKING:
     import torch
-
-# Frames whose distances to all codes are held at once: 42 MB with 320 codes of 2 x 256. More is not faster.
-FRAMES_AT_ONCE = 64
 
 
 class SpeechTokenizer:
@@ -47,7 +45,7 @@ class SpeechTokenizer:
             dict_path = Path(dict_path)
             self.dictionary = load_dictionary(dict_path / "dict.txt" if dict_path.is_dir() else dict_path)
         self.model = load_vq_wav2vec(vq_checkpoint).to(self.device).eval()
-        self.hop, self.receptive_field = _geometry(self.model.layers)
+        self.hop, self.receptive_field = geometry(self.model.layers)
         self.groups, self.codes_per_group = self.model.vector_quantizer.groups, self.model.vector_quantizer.num_vars
         self.frames = 0
         self.unknown = 0
@@ -74,7 +72,7 @@ class SpeechTokenizer:
         # Reduced-precision convolutions would give other codes on a GPU than on a CPU.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             features = self.model.feature_extractor(torch.tensor(audio, device=self.device)[None])
-            return _nearest_codes(self.model.vector_quantizer, features)[0].cpu().numpy()
+            return _codes(self.model.vector_quantizer, features)[0].cpu().numpy()
 
     def words(self, audios: Sequence[np.ndarray]) -> list[list[str]]:
         """For each clip, one word per frame: the codes of its groups joined by a hyphen."""
@@ -93,29 +91,10 @@ class SpeechTokenizer:
         return np.concatenate([[BOS], ids, [EOS]]).astype(np.int64)
 
 
-def _geometry(layers: list[tuple[int, int, int]]) -> tuple[int, int]:
-    """Hop and receptive field, in samples, of a stack of convolutions (width, kernel, stride)."""
-    hop, field = 1, 1
-    for _, kernel, stride in layers:
-        field += (kernel - 1) * hop
-        hop *= stride
-    return hop, field
-
-
-def _nearest_codes(quantizer: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """Codes [batch, frames, groups] of features [batch, channels, frames].
-
-    The same arithmetic as fairseq's ``forward_idx``, and so the same codes, but a few frames at a time: for a
-    k-means quantizer fairseq holds the differences of all frames to all codes, 0.6 MB a frame, which makes
-    20 GB for five minutes.
-    """
-    import torch
+def _codes(quantizer: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Codes [batch, frames, groups] of features [batch, channels, frames]: those of fairseq's ``forward_idx``."""
+    from emofair.encoders.wav2vec import nearest_codes
 
     if not hasattr(quantizer, "expand_embedding"):
         return quantizer.forward_idx(features)[1]
-    projected = quantizer.projection(features)
-    batch, _, frames = projected.shape
-    projected = projected.view(batch, quantizer.groups, quantizer.var_dim, frames).permute(0, 3, 1, 2)
-    centres = quantizer.expand_embedding[:, None, None]
-    parts = projected.split(FRAMES_AT_ONCE, dim=1)
-    return torch.cat([(part[None] - centres).norm(dim=-1, p=2).argmin(dim=0) for part in parts], dim=1)
+    return nearest_codes(quantizer, quantizer.projection(features))

@@ -86,7 +86,7 @@ def test_a_clip_gets_the_same_tokens_in_any_company(tokenizer):
 def test_codes_do_not_depend_on_how_many_frames_are_compared_at_once(tokenizer, monkeypatch):
     clip = sound(20000)
     whole = tokenizer.codes(clip)
-    monkeypatch.setattr(vq_wav2vec, "FRAMES_AT_ONCE", 7)
+    monkeypatch.setattr(wav2vec, "FRAMES_AT_ONCE", 7)
     assert np.array_equal(tokenizer.codes(clip), whole)
 
 
