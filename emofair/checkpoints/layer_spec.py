@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from emofair.errors import EmofairError
 
@@ -61,3 +62,12 @@ def _is_layer(layer: object) -> bool:
         and len(layer) == 3
         and all(type(number) is int and 0 < number < 2**20 for number in layer)
     )
+
+
+def geometry(layers: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Hop and receptive field, in input steps, of a stack of convolutions (width, kernel, stride)."""
+    hop, field = 1, 1
+    for _, kernel, stride in layers:
+        field += (kernel - 1) * hop
+        hop *= stride
+    return hop, field

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emofair.checkpoints.layer_spec import geometry
+
 
 class ConvFrontEnd(nn.Module):
     """Waveforms [B, n_samples] → features [B, frames, channels].
@@ -49,11 +51,7 @@ class ConvFrontEnd(nn.Module):
     @property
     def receptive_field(self) -> int:
         """Samples that one frame sees."""
-        field, hop = 1, 1
-        for _, kernel, stride in self.layers:
-            field += (kernel - 1) * hop
-            hop *= stride
-        return field
+        return geometry(self.layers)[1]
 
     def forward(self, wav: Tensor, n_samples: Tensor | None = None) -> Tensor:
         """wav [B, L], zeros on the right where ``n_samples`` [B] (None: all of L) ends → [B, n_frames(L), C].

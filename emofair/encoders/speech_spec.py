@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from emofair.checkpoints.layer_spec import parse_layers
+from emofair.checkpoints.layer_spec import geometry, parse_layers
 from emofair.data.audio import SAMPLE_RATE
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
@@ -82,19 +82,12 @@ class SpeechSpec:
     @property
     def hop(self) -> int:
         """Samples from one frame to the next (320: 50 frames per second)."""
-        hop = 1
-        for _, _, stride in self.conv_layers:
-            hop *= stride
-        return hop
+        return geometry(self.conv_layers)[0]
 
     @property
     def receptive_field(self) -> int:
         """Samples that one frame sees (400: 25 ms)."""
-        field, hop = 1, 1
-        for _, kernel, stride in self.conv_layers:
-            field += (kernel - 1) * hop
-            hop *= stride
-        return field
+        return geometry(self.conv_layers)[1]
 
     def to_json(self) -> str:
         """One line of JSON, the form in which a fine-tuned checkpoint stores its encoder."""

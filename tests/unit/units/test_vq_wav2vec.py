@@ -7,10 +7,10 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.data import Dictionary
 
 from emofair.checkpoints import safe
+from emofair.encoders import wav2vec
 from emofair.errors import EmofairError
 from emofair.testing import tiny_ssl_dir
 from emofair.testing.pretrained import write_vq_wav2vec
-from emofair.units import vq_wav2vec
 from emofair.units.vq_wav2vec import SpeechTokenizer
 
 
