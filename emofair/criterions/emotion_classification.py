@@ -54,25 +54,34 @@ class EmotionClassificationCriterion(PredictingCriterion):
         if not sample:
             loss = zero_loss(model)
             none = loss.new_zeros(0, len(self.mode.classes)).detach()
-            return loss, 0.0, self._output(loss, none.sum(), none, none.sum(dim=1), ntokens=0)
+            target = none.sum(dim=1)
+            output = self._output(loss, none.sum(), none, target, ntokens=0)
+            return loss, 0.0, {**output, **self.more_counts(None, target)}
         if "target" not in sample:
             raise EmofairError(f"split {sample['split']} has no labels", remedy="Prepare the corpus with labels")
-        logits = model(**sample["net_input"])[0].float()
-        shares = target = sample["target"]
-        if target.dim() == 1:
+        logits, extra = model(**sample["net_input"])
+        logits, shares = logits.float(), sample["target"]
+        target = shares if shares.dim() == 1 else shares.argmax(dim=1)
+        if shares.dim() == 1:
             # Not one_hot, which reads the values back to check them.
             shares = (target[:, None] == torch.arange(len(self.mode.classes), device=target.device)).float()
-        else:
-            target = shares.argmax(dim=1)
         weighted = shares * self.class_weights
-        weight = weighted.sum()
-        smooth = self.label_smoothing
-        if smooth:
-            weighted = (1 - smooth) * weighted + smooth / len(self.mode.classes) * self.class_weights
-        losses = -(weighted * logits.log_softmax(dim=1)).sum(dim=1)
+        losses = self.losses(logits, extra, self._smoothed(weighted))
         self.write_predictions(sample, logits, target)
-        output = self._output(losses, weight, logits.detach(), target, ntokens=sample["ntokens"])
-        return losses.sum(), weight, output
+        output = self._output(losses, weighted.sum(), logits.detach(), target, ntokens=sample["ntokens"])
+        return losses.sum(), weighted.sum(), {**output, **self.more_counts(extra, target)}
+
+    def losses(self, logits: Tensor, extra: Mapping[str, Tensor], weighted: Tensor) -> Tensor:
+        """Loss of every item [N] from logits [N, K] and its weighted target [N, K]."""
+        return -(weighted * logits.log_softmax(dim=1)).sum(dim=1)
+
+    def more_counts(self, extra: Optional[Mapping[str, Tensor]], target: Tensor) -> dict[str, Tensor]:
+        """Further counts of a batch, by key; ``extra`` is the model's second output, None for an empty batch."""
+        return {}
+
+    def _smoothed(self, weighted: Tensor) -> Tensor:
+        share = self.label_smoothing
+        return (1 - share) * weighted + share / len(self.mode.classes) * self.class_weights if share else weighted
 
     def _output(self, losses: Tensor, weight: Tensor, logits: Tensor, target: Tensor, ntokens: int) -> dict[str, Any]:
         return {

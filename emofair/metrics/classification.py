@@ -87,6 +87,19 @@ def macro_f1(matrix: Tensor | np.ndarray) -> float:
     return float(f1_scores(m)[occurs].mean()) if occurs.any() else 0.0
 
 
+def f1_of_means(matrix: Tensor | np.ndarray) -> float:
+    """Harmonic mean of the mean precision and of the mean recall (`uar`).
+
+    FT-w2v2-ser (arXiv 2110.06309) logs it as "microF1"; what is usually called that equals the accuracy here. The mean
+    precision is over the classes that occur among the truths or the predictions, as in `macro_f1`.
+    """
+    m = as_array(matrix)
+    occurs = (m.sum(axis=0) + m.sum(axis=1)) > 0
+    precision = float(precisions(m)[occurs].mean()) if occurs.any() else 0.0
+    recall = uar(m)
+    return ratio(2 * precision * recall, precision + recall)
+
+
 def figures(names: Sequence[str]) -> Mapping[str, Figure]:
     """``accuracy``, weighted ``f1``, ``f1_macro``, ``uar``, and ``f1_<label>`` for every class in ``names``."""
     per_class = {f"f1_{name}": partial(_f1_of, index=i) for i, name in enumerate(names)}

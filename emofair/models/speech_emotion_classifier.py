@@ -19,7 +19,7 @@ from emofair.encoders import pretrained
 from emofair.encoders.speech import LAST_LAYER, Encoded, SpeechEncoder
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
-from emofair.modules.pooling import ATTENTION_INITS, ATTENTION_SCORES, POOLINGS, make_pooling
+from emofair.modules.pooling import ATTENTION_INITS, ATTENTION_SCORES, POOLINGS, make_pooling, mean_by_item
 from emofair.modules.ranges import check_dropout
 from emofair.modules.span_masks import MODES, span_mask
 
@@ -250,7 +250,7 @@ class SpeechEmotionClassifier(BaseFairseqModel):
             x = self.head_dropout(F.relu(self.hidden(x)))
         logits = self.classifier(x)
         if item is not None:
-            logits = _mean_by_item(logits, item, n_items)
+            logits = mean_by_item(logits, item, n_items)
         return logits, {"pooled": pooled}
 
     def facts(self) -> dict[str, object]:
@@ -261,11 +261,6 @@ class SpeechEmotionClassifier(BaseFairseqModel):
     def max_positions(self) -> None:
         """No limit: clips are cropped by the data set, never filtered."""
         return
-
-
-def _mean_by_item(logits: Tensor, item: Tensor, n_items: int) -> Tensor:
-    total = logits.new_zeros(n_items, logits.size(1)).index_add(0, item, logits)
-    return total / logits.new_zeros(n_items).index_add(0, item, logits.new_ones(len(item)))[:, None]
 
 
 def _leave_to_prepare_config(cfg) -> None:

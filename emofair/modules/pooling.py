@@ -105,6 +105,12 @@ def make_pooling(name: str, dim: int, score: str = "tanh", init: str = "uniform"
     raise EmofairError(f"--pooling {name} is not known", remedy=f"Choose one of {', '.join(POOLINGS)}")
 
 
+def mean_by_item(rows: Tensor, item: Tensor, n_items: int) -> Tensor:
+    """Mean of the rows [R, K] of each item, ``item`` Long [R] being the item of a row → [n_items, K]."""
+    total = rows.new_zeros(n_items, rows.size(1)).index_add(0, item, rows)
+    return total / rows.new_zeros(n_items).index_add(0, item, rows.new_ones(len(item)))[:, None]
+
+
 def _weighted_mean(features: Tensor, weights: Tensor, padding: Tensor) -> Tensor:
     # Padded frames may hold anything, and 0 times infinity is not 0.
     features = features.float().masked_fill(padding.unsqueeze(-1), 0)

@@ -109,7 +109,7 @@ def _by_content(runs: list[Run]) -> list[list[Run]]:
     """Split runs of one folder whose content was not the same; folds differ by nature."""
     contents: dict[str | None, set] = defaultdict(set)
     for run in runs:
-        contents[_fold(run)].add(run.get("data_sha256"))
+        contents[fold_of(run)].add(run.get("data_sha256"))
     if all(len(hashes) == 1 for hashes in contents.values()):
         return [runs]
     by_hash: dict[str, list[Run]] = defaultdict(list)
@@ -118,7 +118,8 @@ def _by_content(runs: list[Run]) -> list[list[Run]]:
     return [by_hash[name] for name in sorted(by_hash)]
 
 
-def _fold(run: Run) -> str | None:
+def fold_of(run: Run) -> str | None:
+    """The fold of a run by its name; None where there is none."""
     fold = run.get("fold")
     return None if fold is None else str(fold)
 

@@ -82,8 +82,8 @@ class SpeechEmotionTask(WaveformTask):
     """Waveforms → one of k emotions."""
 
     path_fields = ("data", "save_predictions")
-    models = ("speech_emotion_classifier",)
-    criterions = ("emotion_classification",)
+    models = ("speech_emotion_classifier", "wav2vec_frame_classifier")
+    criterions = ("emotion_classification", "frame_utterance_emotion")
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)

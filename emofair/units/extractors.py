@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from emofair.data.audio import PathLike
     from emofair.encoders.speech import SpeechEncoder
+    from emofair.models.wav2vec_frame_classifier import Wav2VecFrameClassifier
 
 
 class Extractor(Protocol):
@@ -137,6 +138,59 @@ class EncoderFeatures:
         return [states[: self.n_frames(len(wav))] for states, wav in zip(hidden, waveforms, strict=True)]
 
 
+class FrameClassifierFeatures:
+    """The frames that P-TAPT's first stage classifies: wav2vec, thinned to 50 Hz; no masks.
+
+    Clips go through one batch and are padded; every norm of the model keeps to the valid frames of its clip.
+    """
+
+    def __init__(
+        self,
+        model: Wav2VecFrameClassifier,
+        *,
+        device: str | torch.device = "cpu",
+        autocast_bf16: bool = False,
+        trained_on: dict[str, Any] | None = None,
+    ) -> None:
+        from emofair.models.wav2vec_frame_classifier import ALIGN, KERNEL, STRIDE
+
+        spec = model.spec
+        self.autocast_bf16, self.device = autocast_bf16, find_device(device)
+        self.model = model.to(self.device).eval()
+        self.dim, self.hop = spec.context_dim, STRIDE * spec.hop
+        lead = 0 if model.cfg.no_align_pad else sum(ALIGN)
+        self.receptive_field = spec.receptive_field + (KERNEL - 1) * spec.hop - lead
+        self.sample_rate = spec.sample_rate
+        self.source = {"features": "wav2vec frames", "checkpoint_sha256": _hash(asdict(spec), model), "lead": lead}
+        self.spec, self.trained_on = asdict(spec), trained_on
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a clip."""
+        return n_frames(n_samples, self.receptive_field, self.hop)
+
+    def prepare(self, wav: np.ndarray) -> np.ndarray:
+        """Zero mean and unit variance over the clip, where the encoder was trained so."""
+        from emofair.data.speech_dataset import normalized
+
+        return normalized(wav) if self.model.spec.normalize else wav
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features float32 [frames, dim] of each prepared waveform."""
+        import torch
+
+        from emofair.data.speech_dataset import pad_waveforms
+
+        batch, n_samples = pad_waveforms(waveforms)
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast_bf16),
+        ):
+            features = self.model.frames(batch.to(self.device), n_samples.to(self.device)).features.float()
+        features = features.cpu().numpy()
+        return [states[: self.n_frames(len(wav))] for states, wav in zip(features, waveforms, strict=True)]
+
+
 class MfccFeatures:
     """13 MFCCs, their deltas and the deltas of these: 39 numbers at 100 Hz; see `emofair.units.mfcc`."""
 
@@ -160,9 +214,13 @@ class MfccFeatures:
 
 def encoder_hash(encoder: SpeechEncoder) -> str:
     """SHA-256 of weights and shape, so that a checkpoint and its conversion to another format share it."""
-    shape = {name: value for name, value in asdict(encoder.spec).items() if "drop" not in name}
+    return _hash(asdict(encoder.spec), encoder)
+
+
+def _hash(spec: dict[str, Any], model: torch.nn.Module) -> str:
+    shape = {name: value for name, value in spec.items() if "drop" not in name}
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for name, value in sorted(encoder.state_dict().items()):
+    for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
@@ -177,6 +235,8 @@ def _open_encoder(options: Options) -> Extractor:
     if options.checkpoint is None:
         raise EmofairError("features of an encoder need its checkpoint", remedy="Give --checkpoint, or --features mfcc")
     device = find_device(options.device)
+    if (frames := _frame_classifier(options, device)) is not None:
+        return frames
     from emofair.checkpoints.speech import load_speech_encoder
     from emofair.encoders.speech import SpeechEncoder
 
@@ -188,6 +248,31 @@ def _open_encoder(options: Options) -> Extractor:
         device=device,
         autocast_bf16=options.autocast_bf16,
         trained_on=_trained_on(loaded.path),
+    )
+
+
+def _frame_classifier(options: Options, device: torch.device) -> Extractor | None:
+    """The extractor of a checkpoint of P-TAPT's first stage; None for any other."""
+    from emofair.checkpoints import safe
+    from emofair.checkpoints.fairseq_form import as_dict
+
+    path = Path(options.checkpoint)
+    if not path.is_file() or path.suffix == ".safetensors":
+        return None
+    model = as_dict(as_dict(safe.load(path, weights=False).get("cfg")).get("model")).get("_name") or ""
+    if not model.startswith("wav2vec_frame_classifier"):
+        return None
+    if options.layer is not None or options.relu:
+        raise EmofairError(
+            "a frame classifier has one kind of frames, without layers",
+            file=path,
+            remedy="Leave --layer and --relu out",
+        )
+    from emofair.inference.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(path)
+    return FrameClassifierFeatures(
+        loaded.model, device=device, autocast_bf16=options.autocast_bf16, trained_on=_trained_on(path)
     )
 
 

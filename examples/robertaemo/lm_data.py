@@ -4,8 +4,9 @@
     python lm_data.py text   --corpus corpus --vocabulary 400 --out text_lm
 
 writes OUT/train.txt and OUT/valid.txt (--splits train: the first alone), one utterance a line, for `fairseq-preprocess
---only-source`, and OUT/dict.txt: for text the pieces learned on the training split (and OUT/sentencepiece.bpe.model), for
-speech every word that the codebook can make, since a small corpus does not show them all. The test split is never read.
+--only-source`, and OUT/dict.txt: for text the pieces learned on the training split (and OUT/sentencepiece.bpe.model),
+for speech every word that the codebook can make, since a small corpus does not show them all. The test split is never
+read.
 """
 
 from __future__ import annotations

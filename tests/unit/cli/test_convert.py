@@ -97,7 +97,10 @@ def test_one_modality_and_given_heads(tmp_path, capsys, modality):
     [
         (lambda path: None, "no such file"),
         (lambda path: path.write_text("hello"), "not a checkpoint|not a torch"),
-        (lambda path: torch.save({"args": Namespace(a=1), "model": {"w": torch.zeros(1)}}, path), "holds no wav2vec 2.0"),
+        (
+            lambda path: torch.save({"args": Namespace(a=1), "model": {"w": torch.zeros(1)}}, path),
+            "holds no wav2vec 2.0",
+        ),
         (lambda path: OriginalRobertaEMO().save(path, binary_target_iemocap=False), "does not tell what it predicts"),
         (lambda path: OriginalRobertaEMO(classes=5).save(path), "--num-classes 5 does not fit"),
     ],
