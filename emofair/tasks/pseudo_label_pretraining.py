@@ -1,13 +1,15 @@
 """Masked prediction of cluster ids from the waveform: the second pre-training of P-TAPT (arXiv 2110.06309)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks import register_task
 from omegaconf import DictConfig
 
+from emofair.checkpoints.fairseq_form import as_dict
 from emofair.data.audio import SAMPLE_RATE
 from emofair.data.base import EmofairDataset
 from emofair.data.pseudo_label_dataset import PseudoLabelDataset, read_units
@@ -16,6 +18,7 @@ from emofair.errors import EmofairError
 from emofair.modules.span_masks import MODES
 from emofair.tasks.base import EmofairTaskConfig
 from emofair.tasks.waveform import WaveformTask
+from emofair.units.unit_labels import check_record, read_record
 
 
 @dataclass
@@ -69,6 +72,15 @@ class PseudoLabelPretrainingTask(WaveformTask):
             raise EmofairError("nothing is masked, so nothing is predicted", remedy="Raise --mask-time-prob")
         self.spec = None
 
+    def earlier_stages(self, model_cfg: DictConfig) -> dict[str, Mapping[str, Any]]:
+        """Those of every waveform task, and what made the labels."""
+        records = {path: read_record(path) for path in self._label_files(self.subsets.train)}
+        seen = {f"{path}.json": as_dict(record.get("trained_on")) for path, record in records.items()}
+        return {**super().earlier_stages(model_cfg), **{path: facts for path, facts in seen.items() if facts}}
+
+    def _label_files(self, split: str) -> list[Path]:
+        return [Path(self.cfg.label_dir or self.cfg.data) / f"{split}.km{n}" for n in self.n_clusters]
+
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
         """Build the model, and learn from its encoder how audio becomes frames."""
         model = super().build_model(cfg, from_checkpoint)
@@ -79,8 +91,10 @@ class PseudoLabelPretrainingTask(WaveformTask):
         """Read the list of a split and the cluster ids of its frames."""
         cfg = self.cfg
         items = self.items(split)
-        folder = Path(cfg.label_dir or cfg.data)
-        units = [read_units(folder / f"{split}.km{n}", len(items), n) for n in self.n_clusters]
+        units = []
+        for path, n in zip(self._label_files(split), self.n_clusters, strict=True):
+            check_record(read_record(path), items, path)
+            units.append(read_units(path, len(items), n))
         return PseudoLabelDataset(
             items,
             split,

@@ -73,19 +73,21 @@ class WaveformTask(EmofairTask):
         return bool(self.cfg.resample or manifests.read_corpus(self.cfg.data).get("resample"))
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False):
-        """Build the model, unless its pretrained part has seen what this fold validates or tests on."""
+        """Build the model, unless an earlier stage has seen what this fold validates or tests on."""
         if self.trains and not from_checkpoint:
-            path = cfg.get("w2v_path")
-            path = path and compat.original_path(path)
-            earlier = facts_of_stage(path) if path and os.path.exists(path) else None
-            if earlier is not None:
-                self._refuse(earlier, path, leak_check.HELD_OUT)
-            elif path:
-                logger.info("%s does not say what it was trained on: taken for a public model", path)
-            self.seen = leak_check.facts_of(
-                self.cfg.data, [self.subsets.train], earlier=[earlier] if earlier is not None else []
-            )
+            earlier = self.earlier_stages(cfg)
+            for source, facts in earlier.items():
+                self._refuse(facts, source, leak_check.HELD_OUT)
+            self.seen = leak_check.facts_of(self.cfg.data, [self.subsets.train], earlier=earlier.values())
         return super().build_model(cfg, from_checkpoint)
+
+    def earlier_stages(self, model_cfg: DictConfig) -> dict[str, Mapping[str, Any]]:
+        """What the stages before this one were trained on, by the file that tells it."""
+        path = model_cfg.get("w2v_path") and compat.original_path(model_cfg.w2v_path)
+        facts = facts_of_stage(path) if path and os.path.exists(path) else None
+        if facts is None and path:
+            logger.info("%s does not say what it was trained on: taken for a public model", path)
+        return {} if facts is None else {path: facts}
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs) -> EmofairDataset:
         """Load a split, unless a finished model that is to be scored on it has seen it in training."""

@@ -141,6 +141,30 @@ def tiny_speech_checkpoint(
     return path
 
 
+def tiny_wav2vec_checkpoint(path: str | Path, seed: int = 0) -> Path:
+    """Write a tiny wav2vec (2019) of random weights as fairseq's ``audio_pretraining`` saves it; return its path."""
+    import torch
+    from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
+
+    from emofair.encoders.wav2vec_spec import CONV_LAYERS
+
+    options = {
+        "conv_feature_layers": str([(12, kernel, stride) for _, kernel, stride in CONV_LAYERS]),
+        "conv_aggregator_layers": "[(12, 2, 1), (12, 3, 1), (12, 4, 1)]",
+        "prediction_steps": 3,
+        "num_negatives": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Wav2VecModel(Wav2VecConfig(**options, infonce=True))
+        shake(model)
+    cfg = {"model": {"_name": "wav2vec", **options}, "task": {"_name": "audio_pretraining", "normalize": False}}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"args": None, "cfg": cfg, "model": model.state_dict()}, path)
+    return path
+
+
 def fairseq_checkpoint(encoder: SpeechEncoder) -> dict[str, Any]:
     """What fairseq-hydra-train saves of a stock ``wav2vec2`` or ``hubert``, its configuration as plain containers."""
     from dataclasses import asdict

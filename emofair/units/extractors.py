@@ -161,7 +161,11 @@ class FrameClassifierFeatures:
         lead = 0 if model.cfg.no_align_pad else sum(ALIGN)
         self.receptive_field = spec.receptive_field + (KERNEL - 1) * spec.hop - lead
         self.sample_rate = spec.sample_rate
-        self.source = {"features": "wav2vec frames", "checkpoint_sha256": _hash(asdict(spec), model), "lead": lead}
+        self.source = {
+            "features": "wav2vec frames",
+            "checkpoint_sha256": weights_hash(asdict(spec), model),
+            "lead": lead,
+        }
         self.spec, self.trained_on = asdict(spec), trained_on
 
     def n_frames(self, n_samples: int) -> int:
@@ -214,15 +218,18 @@ class MfccFeatures:
 
 def encoder_hash(encoder: SpeechEncoder) -> str:
     """SHA-256 of weights and shape, so that a checkpoint and its conversion to another format share it."""
-    return _hash(asdict(encoder.spec), encoder)
+    return weights_hash(asdict(encoder.spec), encoder)
 
 
-def _hash(spec: dict[str, Any], model: torch.nn.Module) -> str:
+def weights_hash(spec: dict[str, Any], model: torch.nn.Module) -> str:
+    """SHA-256 of the weights of ``model`` and of the shape that ``spec`` (JSON values) describes, without dropout."""
+    import torch
+
     shape = {name: value for name, value in spec.items() if "drop" not in name}
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # numpy has no bfloat16
     return digest.hexdigest()
 
 

@@ -33,13 +33,15 @@ _SAVE_EVERY = 20.0
 class DumpOptions:
     """How to dump: ``batch_seconds`` of padded audio at once, clips beyond ``max_seconds`` (None: any) in windows.
 
-    ``resample`` reads other rates than the encoder's; ``float16`` halves the disk.
+    ``resample`` reads other rates than the encoder's; ``float16`` halves the disk, and ``float16_remedy`` says what to
+    do about a number that is too large for it.
     """
 
     batch_seconds: float = 40.0
     max_seconds: float | None = None
     float16: bool = False
     resample: bool = False
+    float16_remedy: str = "leave out --float16"
 
 
 class Piece(NamedTuple):
@@ -113,7 +115,7 @@ def dump_shard(
     out.mkdir(parents=True, exist_ok=True)
     pieces = _cut(mine, lengths, extractor, options.max_seconds)
     batches = plan_batches(pieces, round(options.batch_seconds * extractor.sample_rate))
-    with _Part(out, stem, record, len(batches), options.batch_seconds) as part:
+    with _Part(out, stem, record, len(batches), options) as part:
         _fill(part, extractor, mine, batches, options.resample)
         part.publish(lengths)
     return Dumped(len(mine), sum(lengths), made=True)
@@ -253,11 +255,12 @@ def _read_ahead(read: _Reader, batches: list[list[Piece]]) -> Iterator[tuple[lis
 class _Part:
     """A shard while it is being written; ``done`` batches are in it already."""
 
-    def __init__(self, out: Path, stem: str, record: dict[str, Any], n_batches: int, batch_seconds: float) -> None:
+    def __init__(self, out: Path, stem: str, record: dict[str, Any], n_batches: int, options: DumpOptions) -> None:
         self.out, self.stem, self.record, self.n_batches = out, stem, record, n_batches
+        self.float16_remedy = options.float16_remedy
         self.data, self.progress = out / f".{stem}.npy.part", out / f".{stem}.progress"
         # Other batches would be other float noise.
-        request = json.dumps([record, n_batches, batch_seconds], sort_keys=True)
+        request = json.dumps([record, n_batches, options.batch_seconds], sort_keys=True)
         self.request = hashlib.sha256(request.encode()).hexdigest()
         self.done = self.saved = 0
         self.saved_at = time.monotonic()
@@ -285,7 +288,7 @@ class _Part:
         if not np.isfinite(values).all():
             what = "are NaN or infinite"
             if np.isfinite(features).all():
-                what = f"go up to {abs(features).max():.3g}, which float16 cannot hold; leave out --float16"
+                what = f"go up to {abs(features).max():.3g}, which float16 cannot hold; {self.float16_remedy}"
             raise EmofairError(f"features of {utterance.id} {what}", file=utterance.path)
         self.array[row : row + len(values)] = values
 

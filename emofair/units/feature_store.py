@@ -99,6 +99,7 @@ class Features:
                     remedy="delete the shard's files and dump it again",
                 )
         self._starts = np.cumsum([0, *(part.sum() for part in parts)])
+        self._clip_starts = np.cumsum(self.lengths) - self.lengths
 
     @property
     def n_frames(self) -> int:
@@ -124,6 +125,17 @@ class Features:
             if last > first
         ]
         return self._checked(np.concatenate(parts) if len(parts) > 1 else parts[0], indices)
+
+    def clip(self, index: int) -> np.ndarray:
+        """Frames [n, dim] of a clip as they are stored: a read-only view of the file."""
+        first = int(self._clip_starts[index])
+        shard = int(np.searchsorted(self._starts, first, side="right")) - 1
+        first -= int(self._starts[shard])
+        return self._arrays[shard][first : first + int(self.lengths[index])]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapped array would travel to another process with all that is in it.
+        return {name: value for name, value in self.__dict__.items() if name != "_arrays"}
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """All frames in order, as float32 [at most ``size``, dim]."""

@@ -99,6 +99,34 @@ def write_labels(
     _write(record, [json.dumps({"k": kmeans.k, "kmeans_sha256": kmeans.sha256, **facts}, indent=1)])
 
 
+def read_record(path: PathLike) -> dict[str, Any]:
+    """What is known of the labels ``{split}.km{K}`` at ``path``; empty for labels of other programs."""
+    record = Path(f"{os.fspath(path)}.json")
+    if not record.exists():
+        return {}
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "kmeans_sha256" not in content:
+        raise EmofairError(
+            "is not the record of frame labels", file=record, remedy="Make the labels again with emofair units"
+        )
+    return content
+
+
+def check_record(record: dict[str, Any], items: Sequence[Utterance], path: PathLike) -> None:
+    """Raise EmofairError where the record says that the labels at ``path`` are of other clips than ``items``."""
+    features = record.get("features")
+    known = features.get("list_sha256") if isinstance(features, dict) else None
+    if known is not None and known != list_hash(items):
+        raise EmofairError(
+            "the labels were made for another list of clips",
+            file=path,
+            remedy="Name the labels of this fold with --label-dir, or make them again with emofair units",
+        )
+
+
 def write_upstream_json(
     out: Path, items: Sequence[Utterance], lengths: np.ndarray, found: dict[int, np.ndarray]
 ) -> list[Path]:
@@ -121,11 +149,7 @@ def _refuse_mixture(out: Path, split: str, name: str, sha256: str) -> None:
     for path in sorted(out.glob(f"*.{name}.json")):
         if path.name == f"{split}.{name}.json":
             continue
-        try:
-            other = json.loads(path.read_text(encoding="utf-8"))["kmeans_sha256"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise EmofairError("is not the record of frame labels", file=path, remedy="Give another --out") from None
-        if other != sha256:
+        if read_record(path.with_suffix(""))["kmeans_sha256"] != sha256:
             raise EmofairError(
                 f"labels of another k-means with as many clusters are here ({path.name})",
                 file=out,

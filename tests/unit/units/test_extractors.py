@@ -130,3 +130,36 @@ def test_the_command_knows_every_kind():
 def test_an_encoder_needs_a_checkpoint():
     with pytest.raises(EmofairError, match="need its checkpoint"):
         open_extractor("encoder", Options())
+
+
+@pytest.fixture
+def frame_classifier(tmp_path):
+    """A checkpoint of P-TAPT's first stage as a training saves it."""
+    from emofair.testing.clips import tone_corpus
+    from emofair.testing.commands import train_here
+
+    corpus = tone_corpus(tmp_path / "tones", {"train": 6, "valid": 3})
+    train_here(
+        [
+            *("--data", corpus, "--task", "speech_emotion", "--arch", "wav2vec_frame_classifier_tiny"),
+            *("--criterion", "frame_utterance_emotion", "--optimizer", "adam", "--lr", "1e-3"),
+            *("--batch-size", "3", "--max-update", "1", "--num-workers", "0", "--mask-channel-length", "8"),
+            *("--disable-validation", "--save-dir", tmp_path, "--cpu"),
+        ]
+    )
+    return tmp_path / "checkpoint_last.pt"
+
+
+def test_frames_of_the_first_stage_are_recognised_and_are_as_many_as_wav2vec_2_has(frame_classifier):
+    extractor = open_extractor("encoder", Options(checkpoint=frame_classifier))
+    assert (extractor.dim, extractor.hop, extractor.receptive_field) == (32, 320, 400)
+    assert extractor.trained_on["trained_ids"]
+    clips = [extractor.prepare(noise(n, n)) for n in (9000, 400, 719, 720, 200)]
+    for clip, together in zip(clips, extractor.extract(clips), strict=True):
+        (alone,) = extractor.extract([clip])
+        assert together.shape == (extractor.n_frames(len(clip)), 32)
+        assert extractor.n_frames(len(clip)) == max(1, (len(clip) - 400) // 320 + 1)
+        np.testing.assert_allclose(together, alone, atol=2e-5)
+        assert alone.min() >= 0
+    with pytest.raises(EmofairError, match=r"one kind of frames, without layers\. Leave --layer and --relu out"):
+        open_extractor("encoder", Options(checkpoint=frame_classifier, layer=2))

@@ -12,7 +12,15 @@ from emofair.errors import EmofairError
 from emofair.units.feature_store import Features, list_hash
 from emofair.units.kmeans import KMeans
 from emofair.units.nearest import NearestCentroid
-from emofair.units.unit_labels import assign, check_manifest, label_report, write_labels, write_upstream_json
+from emofair.units.unit_labels import (
+    assign,
+    check_manifest,
+    check_record,
+    label_report,
+    read_record,
+    write_labels,
+    write_upstream_json,
+)
 
 LENGTHS = [3, 1, 4]
 ITEMS = [Utterance(name, f"/audio/{name}.wav", 400 + 320 * (n - 1)) for name, n in zip("abc", LENGTHS, strict=True)]
@@ -126,3 +134,17 @@ def test_upstream_names_of_cuts_are_ids(tmp_path):
     items = [Utterance(name, "/audio/long.wav", 400, start=i, end=i + 0.025) for i, name in enumerate("ab")]
     (path, _) = write_upstream_json(tmp_path, items, np.array([1, 1]), {2: np.array([0, 1])})
     assert json.loads(path.read_text()) == {"a": [0], "b": [1]}
+
+
+def test_labels_of_another_list_are_refused(features, kmeans, tmp_path):
+    made = features()
+    write_labels(tmp_path, "train", np.array(IDS), made.lengths, kmeans, {"features": made.facts()})
+    path = tmp_path / "train.km5"
+    check_record(read_record(path), ITEMS, path)
+    with pytest.raises(EmofairError, match=r"train\.km5: the labels were made for another list of clips"):
+        check_record(read_record(path), ITEMS[::-1], path)
+    (tmp_path / "train.km5.json").unlink()
+    check_record(read_record(path), ITEMS[::-1], path)  # labels of another program tell nothing
+    (tmp_path / "train.km5.json").write_text("[]")
+    with pytest.raises(EmofairError, match=r"train\.km5\.json: is not the record of frame labels"):
+        read_record(path)
