@@ -6,15 +6,32 @@ Runs that differ only in seed and fold are put together (mean, standard deviatio
 different data, split, target or protocol never are. The train.log of a run (fairseq-train --log-file train.log
 --log-format json, in the folder of the metrics.json or above it) gives the learning curves. Pictures are written
 beside the report; --html writes one more file that holds everything.
+
+--compare V-FT adds how far each group is from the group V-FT, with intervals from a paired bootstrap over utterances;
+it reads the predictions.tsv beside each metrics.json.
+
+--summary-dir DIR writes, for each method (each group of classifiers, seeds times folds), DIR/METHOD.log, the statistics
+log of FT-w2v2-ser, DIR/METHOD.json, every value behind it, and DIR/METHOD_confmat.png, the confusion matrix over all
+folds and seeds. METHOD is the label of the group in the report (the --name of its runs, if they have one) with hyphens
+for blanks and signs. The runs of a single method may be given another METHOD by --summary-name: with --summary-name
+summary, DIR/summary.json is what a script finds without knowing the method.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from emofair.cli.outputs import check_folder
 from emofair.errors import EmofairError, MissingExtra
+
+if TYPE_CHECKING:
+    from emofair.reports.folds import Grid
+    from emofair.reports.groups import Group
+    from emofair.reports.runs import Run
 
 HELP = "run folders -> tables (mean and deviation) and pictures in Markdown and HTML"
 
@@ -31,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="entries of metrics.json that say which runs belong together, as name or settings.lr "
         "(default: model, input and all training settings)",
     )
+    parser.add_argument("--compare", metavar="GROUP", help="difference of the other groups to this one")
+    parser.add_argument("--summary-dir", metavar="DIR", help="folder for METHOD.log, METHOD.json, METHOD_confmat.png")
+    parser.add_argument("--summary-name", metavar="NAME", help="METHOD in these names (one method only)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.suffix != ".md" or out.is_dir():
         raise EmofairError("the report is a Markdown file", file=out, remedy="Give --out a name that ends in .md")
+    check_summary(args)
     from emofair.reports.runs import find_runs
 
     runs = find_runs(args.runs)
     from emofair.reports import document, plots, results
 
+    by = tuple(name.strip() for name in args.group_by.split(",")) if args.group_by else ()
+    # What cannot be summarised is told before anything is written.
+    told = summaries(runs, by, args.summary_name) if args.summary_dir else {}
     try:
         plots.require_matplotlib()
         pictures = True
@@ -51,14 +75,60 @@ def run(args: argparse.Namespace) -> int:
         pictures = False
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        by = tuple(name.strip() for name in args.group_by.split(",")) if args.group_by else ()
-        blocks = results.build(runs, out, title=args.title, by=by, pictures=pictures)
+        blocks = results.build(runs, out, title=args.title, by=by, baseline=args.compare, pictures=pictures)
         out.write_text(document.markdown(blocks), encoding="utf-8")
         written = [out]
         if args.html:
             written.append(out.with_suffix(".html"))
             written[-1].write_text(document.html_page(blocks, out.parent), encoding="utf-8")
+        for method, (group, grid) in told.items():
+            written += write_summary(Path(args.summary_dir), method, group, grid, pictures)
     except OSError as error:
         raise EmofairError(f"cannot be written ({error.strerror})", file=error.filename or out) from None
     print(f"{len(runs)} runs: {', '.join(map(str, written))}", file=sys.stderr)
     return 0
+
+
+def check_summary(args: argparse.Namespace) -> None:
+    """Check the options of the summary."""
+    if args.summary_dir is not None:
+        check_folder(args.summary_dir)
+    if args.summary_name is not None:
+        if args.summary_dir is None:
+            raise EmofairError("--summary-name names files that only --summary-dir writes", remedy="Give both")
+        if Path(args.summary_name).name != args.summary_name:
+            raise EmofairError(
+                f"--summary-name {args.summary_name!r} is no file name", remedy="Leave folders out of it"
+            )
+
+
+def summaries(runs: Sequence[Run], by: Sequence[str], name: str | None) -> dict[str, tuple[Group, Grid]]:
+    """What is to be summarised, by method; says which groups are not."""
+    from emofair.reports import summary_log
+    from emofair.reports.folds import is_classified
+    from emofair.reports.groups import group_runs, without_repeats
+
+    groups = group_runs(without_repeats(runs)[0], by)
+    told = summary_log.methods(groups, name)
+    for group in groups:
+        if not is_classified(group):
+            print(f"emofair: note: no summary of {group.label}: not one class of several", file=sys.stderr)
+    return told
+
+
+def write_summary(folder: Path, method: str, group: Group, grid: Grid, pictures: bool) -> list[Path]:
+    """Write the files of one method and return their paths."""
+    from emofair.cli.evaluate import as_json
+    from emofair.reports import plots, summary_log
+
+    folder.mkdir(parents=True, exist_ok=True)
+    log, record, picture = (folder / f"{method}{end}" for end in (".log", ".json", "_confmat.png"))
+    told = summary_log.summary(method, group, grid)
+    for note in summary_log.notes(told):
+        print(f"emofair: note: {group.label}: {note}", file=sys.stderr)
+    log.write_text(summary_log.log_text(grid), encoding="utf-8", newline="\n")
+    record.write_text(as_json(told) + "\n", encoding="utf-8")
+    if not pictures:
+        return [log, record]
+    plots.draw_confusion(picture, grid.counts().sum(axis=(0, 1)).tolist(), grid.classes)
+    return [log, record, picture]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+N_RESAMPLES = 10_000
 # Cells of the counts that are held at once: 64 MB.
 BLOCK = 8_000_000
 
@@ -29,7 +30,7 @@ def paired_bootstrap(
     labels: np.ndarray,
     n_classes: int,
     *,
-    n_resamples: int = 10_000,
+    n_resamples: int = N_RESAMPLES,
     seed: int = 1,
 ) -> dict[str, Difference]:
     """``accuracy`` (WA) and ``uar`` (UA) of system a minus those of system b on the same utterances.

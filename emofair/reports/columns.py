@@ -11,6 +11,8 @@ from dataclasses import dataclass
 # Figures that are shares are shown in per cent; these are not.
 IN_UNITS = ("loss", "mae", "mse", "corr", "ccc")
 MINUS = "−"
+# What a cell without a figure shows.
+ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def cell(values: Sequence[float | None], figure: str) -> str:
     """Mean ± sample standard deviation of one figure over runs; shares in per cent, errors in their unit."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known or len(known) < len(values):
-        return "–"
+        return ABSENT
     digits = 3 if figure in IN_UNITS else 1
     mean = number(statistics.fmean(known) * scale(figure), digits)
     return mean if len(known) == 1 else f"{mean} ± {number(statistics.stdev(known) * scale(figure), digits)}"

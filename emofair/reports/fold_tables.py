@@ -20,8 +20,8 @@ FIGURES = (
 )
 HEADINGS = [heading for heading, _, _ in FIGURES]
 POOLED = (
-    "Pooled over folds: the confusion matrices of a seed are summed over its folds; mean ± sample standard deviation "
-    "over seeds. The UA is over all classes, also where a fold lacks one."
+    "Pooled over folds: the confusion matrices of a seed are summed over its folds, so that a class that one fold "
+    "lacks still counts; mean ± sample standard deviation over seeds."
 )
 BY_FOLD = "By fold: mean ± sample standard deviation over the runs of the fold."
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from emofair.reports import columns, plots
+from emofair.reports import columns, comparison, fold_tables, plots
+from emofair.reports.columns import ABSENT
 from emofair.reports.document import Block, Code, Heading, Items, Picture, Table, Text
 from emofair.reports.groups import Group, describe, group_runs, table_of, without_repeats
+from emofair.reports.names import slug, unique
 from emofair.reports.runs import LOG, Run
 
-ABSENT = "–"
 # Facts about a run whose absence is told.
 EXPECTED = {
     "checkpoint_sha256": "hash of the checkpoint",
@@ -26,16 +26,31 @@ EXPECTED = {
 
 
 def build(
-    runs: Sequence[Run], out: Path, *, title: str = "Results", by: Sequence[str] = (), pictures: bool = True
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    title: str = "Results",
+    by: Sequence[str] = (),
+    baseline: str | None = None,
+    pictures: bool = True,
 ) -> list[Block]:
-    """The blocks of the report on ``runs`` that will be written to ``out``; pictures are drawn beside it."""
+    """The blocks of the report on ``runs`` that will be written to ``out``; pictures are drawn beside it.
+
+    With the name of a group as ``baseline``, the others on its data are compared with it by a paired bootstrap. Raises
+    `EmofairError` where no group, or more than one, has that name.
+    """
     runs, repeats = without_repeats(runs)
     groups = group_runs(runs, by)
+    if baseline is not None:
+        comparison.check_baseline(groups, baseline)
     blocks: list[Block] = [Heading(1, title), Text(_reading(groups))]
     names: set[str] = set()
     for _, members in groupby(groups, key=table_of):
         together = list(members)
         blocks += [Heading(2, _table_title(together[0])), _table(together)]
+        blocks += fold_tables.blocks(together)
+        if baseline is not None:
+            blocks += comparison.blocks(together, baseline)
         blocks += _per_class(together)
         for group in together:
             drawn = _pictures(group, out, names) if pictures else []
@@ -111,9 +126,8 @@ def _per_class(groups: Sequence[Group]) -> list[Block]:
 
 
 def _pictures(group: Group, out: Path, names: set[str]) -> list[Block]:
-    stem = _unique(
-        "_".join([out.stem, *(_slug(str(p)) for p in (group.get("target"), group.get("split"), group.label))]), names
-    )
+    parts = (group.get("target"), group.get("split"), group.label)
+    stem = unique("_".join([out.stem, *(slug(str(part)) for part in parts)]), names)
     drawn: list[Block] = []
     n = len(group.runs)
     pooled = group.confusion()
@@ -202,16 +216,3 @@ def _paths(runs: Iterable[Run], folder: Path) -> str:
 
 def _path(run: Run, folder: Path) -> str:
     return Path(os.path.relpath(run.folder, folder)).as_posix()
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"\W+", "-", text).strip("-") or "group"
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}-{count}"
-    taken.add(candidate)
-    return candidate
