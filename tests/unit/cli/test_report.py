@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -80,6 +81,74 @@ def test_without_matplotlib_the_tables_are_written(results, tmp_path, capsys, mo
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.html", "r.md"]
 
 
+@pytest.fixture
+def folds(results, tmp_path):
+    """Both seeds as if each of two folds had them."""
+    for seed in (1, 2):
+        for fold in ("1", "2"):
+            folder = tmp_path / "folds" / f"seed{seed}" / fold
+            shutil.copytree(results / f"seed{seed}" / "test", folder)
+            record = json.loads((folder / "metrics.json").read_text())
+            record.update(name="V-FT", fold=fold, data_sha256=fold, checkpoint_sha256=f"{seed} {fold}")
+            (folder / "metrics.json").write_text(json.dumps(record))
+    return tmp_path / "folds"
+
+
+def test_summary(folds, tmp_path, capsys):
+    to = tmp_path / "new" / "logs"
+    assert main(["report", str(folds), "--out", str(tmp_path / "r.md"), "--summary-dir", str(to)]) == 0
+    assert {path.name for path in to.iterdir()} == {"V-FT.log", "V-FT.json", "V-FT_confmat.png"}
+    told = json.loads((to / "V-FT.json").read_text(encoding="utf-8"))
+    assert (told["method"], told["seeds"], told["folds"], told["protocol"]) == ("V-FT", [1, 2], ["1", "2"], "clean")
+    records = {seed: json.loads((folds / f"seed{seed}/1/metrics.json").read_text()) for seed in (1, 2)}
+    # Both folds are copies, so that every value of metrics.json is there twice.
+    assert told["confusion"] == [[records[seed]["confusion"]] * 2 for seed in (1, 2)]
+    for name, figure in (("UAR", "uar"), ("WAR", "accuracy"), ("macroF1", "f1_macro")):
+        expected = [[100 * records[seed]["metrics"][figure]] * 2 for seed in (1, 2)]
+        assert [pytest.approx(row, abs=1e-4) for row in expected] == told["values"][name]
+    log = (to / "V-FT.log").read_bytes().decode().split("\n")
+    assert log[0] == "+++ SUMMARY +++" and len(log) == 22 and log[-1] == ""
+    assert f"Mean UAR [%]: {told['statistics']['UAR']['Mean']:.2f}" == log[1]
+    errors = capsys.readouterr().err
+    assert "V-FT.log" in errors
+    # The small test set lacks classes in each fold, and that is told.
+    absent = told["absent_classes"]["folds"]
+    assert all(f"V-FT: fold {fold} has no item of {', '.join(names)}" in errors for fold, names in absent.items())
+    assert "| fold | model |" in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+def test_summary_of_one_method_by_another_name(folds, tmp_path):
+    where = ["--out", str(tmp_path / "r.md"), "--summary-dir", str(tmp_path / "s")]
+    assert main(["report", str(folds), *where, "--summary-name", "summary"]) == 0
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["summary.json", "summary.log", "summary_confmat.png"]
+
+
+def test_summary_without_matplotlib(folds, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["report", str(folds), "--out", str(tmp_path / "r.md"), "--summary-dir", str(tmp_path / "s")]) == 0
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["V-FT.json", "V-FT.log"]
+
+
+def test_a_missing_run_is_told_before_anything_is_written(folds, tmp_path, capsys):
+    shutil.rmtree(folds / "seed2" / "1")
+    assert main(["report", str(folds), "--out", str(tmp_path / "r.md"), "--summary-dir", str(tmp_path / "s")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("emofair: error: ") and "V-FT (clean): seed 2 has no run of fold 1" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["folds"]
+
+
+def test_compare(results, tmp_path):
+    """Two seeds as two systems, on the predictions that `emofair evaluate` wrote."""
+    out = tmp_path / "r.md"
+    by = ["--group-by", "model,seed"]
+    assert main(["report", str(results), "--out", str(out), *by, "--compare", "robertaEMO_tiny, 1"]) == 0
+    text = out.read_text(encoding="utf-8")
+    records = [json.loads((results / f"seed{s}/test/metrics.json").read_text()) for s in (1, 2)]
+    gain = 100 * (records[1]["metrics"]["accuracy"] - records[0]["metrics"]["accuracy"])
+    wa = re.search(r"\| robertaEMO\\_tiny, 2 \| clean \| 1 / 1 \| 14 \| (\S+) \\\[(\S+), (\S+)\] \|", text)
+    assert float(wa[1].replace("−", "-")) == pytest.approx(gain, abs=0.06)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +156,13 @@ def test_without_matplotlib_the_tables_are_written(results, tmp_path, capsys, mo
         (["{tmp}/absent", "--out", "{tmp}/r.md"], "absent: no such folder"),
         (["{runs}", "--out", "{tmp}/file/r.md"], "file"),
         (["{runs}", "--out", "{tmp}/r.md", "--group-by", "colour"], "no run has an entry 'colour'"),
+        (
+            ["{runs}", "--out", "{tmp}/r.md", "--compare", "x"],
+            r"no group 'x' to compare with\. There are 'robertaEMO_t",
+        ),
+        (["{runs}", "--out", "{tmp}/r.md", "--summary-dir", "{tmp}/file"], "file: not usable as a folder"),
+        (["{runs}", "--out", "{tmp}/r.md", "--summary-name", "a"], "only --summary-dir writes"),
+        (["{runs}", "--out", "{tmp}/r.md", "--summary-dir", "{tmp}", "--summary-name", "a/b"], "'a/b' is no file name"),
     ],
 )
 def test_bad_input(results, tmp_path, capsys, arguments, message):

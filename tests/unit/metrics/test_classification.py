@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import hmean
 from sklearn import metrics as reference
 from sklearn.dummy import DummyClassifier
 
@@ -61,8 +62,24 @@ def test_precisions_and_recalls(case):
     assert ours.recalls(matrix) == pytest.approx(recall, nan_ok=True)
 
 
+def test_f1_of_means(case):
+    """scipy's harmonic mean of scikit-learn's macro precision and balanced accuracy."""
+    actual, predicted, matrix = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        precision = reference.precision_score(actual, predicted, average="macro", zero_division=0)
+        recall = reference.balanced_accuracy_score(actual, predicted)
+    expected = hmean([precision, recall]) if precision and recall else 0
+    assert ours.f1_of_means(matrix) == pytest.approx(expected)
+
+
+def test_f1_of_means_by_hand():
+    """Precisions 1 and 2/3, recalls 1/2 and 1; it is neither macro F1 (11/15) nor micro F1 (3/4)."""
+    assert ours.f1_of_means(np.array([[1, 1], [0, 2]])) == pytest.approx(15 / 19)
+
+
 def test_nothing_counted_gives_zeros():
-    figures = ours.figures(("a", "b"))
+    figures = {**ours.figures(("a", "b")), "f1_of_means": ours.f1_of_means}
     assert {name: figure(np.zeros((2, 2))) for name, figure in figures.items()} == dict.fromkeys(figures, 0.0)
 
 

@@ -44,6 +44,13 @@ def log_lines(valid=(2.0, 1.0), train=(3.0, 1.5), accuracy=(0.25, 0.5)):
     return "\n".join(lines) + "\n"
 
 
+# Confusion matrices of two seeds in three folds; the rows are sad and happy.
+GRID = {
+    1: {"1": [[1, 1], [0, 2]], "2": [[1, 0], [0, 3]], "3": [[1, 1], [1, 1]]},
+    2: {"1": [[2, 0], [1, 1]], "2": [[1, 0], [1, 2]], "3": [[0, 2], [0, 2]]},
+}
+
+
 @pytest.fixture
 def write_run(tmp_path):
     """Write a run folder: entries of `RECORD` are replaced by those given, figures by ``accuracy`` and so on."""
@@ -61,3 +68,28 @@ def write_run(tmp_path):
 
     write.root = tmp_path / "runs"
     return write
+
+
+@pytest.fixture
+def write_grid(write_run):
+    """Write a run folder, with the predictions, for every seed and fold of `GRID` or of another such table."""
+
+    def write(name, /, grid=GRID, **entries):
+        for seed, folds in grid.items():
+            for fold, matrix in folds.items():
+                place = {"fold": fold, "data": f"data/fold{fold}", "data_sha256": f"d{fold}"}
+                told = {"name": name, "seed": seed, "confusion": matrix, "n": sum(map(sum, matrix)), **place, **entries}
+                folder = write_run(f"{name}-{told.get('protocol', '')}{seed}-{fold}", **told)
+                write_predictions(folder, fold, matrix, told.get("confusion_classes", RECORD["confusion_classes"]))
+
+    write.root = write_run.root
+    return write
+
+
+def write_predictions(folder, fold, matrix, classes):
+    """The table that a confusion matrix counts; utterances are called ``<fold>-<class>-<number>``."""
+    lines = ["id\tprediction\tlabel"]
+    for label, row in zip(classes, matrix, strict=True):
+        predicted = [name for name, count in zip(classes, row, strict=True) for _ in range(count)]
+        lines += [f"{fold}-{label}-{i}\t{name}\t{label}" for i, name in enumerate(predicted)]
+    (folder / "predictions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
