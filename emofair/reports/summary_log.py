@@ -75,7 +75,8 @@ def summary(method: str, group: Group, grid: Grid) -> dict[str, Any]:
     """Everything about a method, for JSON; figures in per cent.
 
     ``values[metric][run][fold]``, ``confusion[run][fold][true][predicted]``, ``pooled`` per run over its folds (null
-    where folds test the same items), ``config_sha256`` over ``configuration``.
+    where folds test the same items), ``config_sha256`` over ``configuration``, where an entry is null that runs put
+    together by ``--group-by`` do not share.
     """
     counts, x = grid.counts(), values(grid)
     configuration = {entry: group.get(entry) for entry in (*MODEL, *APART) if entry != "name"}
