@@ -33,10 +33,12 @@ def blocks(groups: Sequence[Group], baseline: str) -> list[Block]:
     rows, notes = [], []
     known: dict[int, Scored] = {}
     for group in groups:
-        if _is(group, baseline) or not is_classified(group):
+        if _is(group, baseline):
             continue
         protocol = str(group.get("protocol"))
         try:
+            if not is_classified(group):
+                raise EmofairError("it does not choose one class of several")
             other = _baseline_of(group, groups, baseline)
             if other is None:
                 raise EmofairError(f"no {baseline} with this protocol on this data")

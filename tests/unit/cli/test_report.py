@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from emofair.cli.main import main
+from emofair.reports.plots import draw_confusion
 from emofair.testing import token_corpus
 from emofair.testing.commands import train_here
 
@@ -106,6 +108,9 @@ def test_summary(folds, tmp_path, capsys):
     for name, figure in (("UAR", "uar"), ("WAR", "accuracy"), ("macroF1", "f1_macro")):
         expected = [[100 * records[seed]["metrics"][figure]] * 2 for seed in (1, 2)]
         assert [pytest.approx(row, abs=1e-4) for row in expected] == told["values"][name]
+    summed = sum(np.array(records[seed]["confusion"]) for seed in (1, 2)) * 2
+    draw_confusion(tmp_path / "expected.png", summed, told["classes"])
+    assert (to / "V-FT_confmat.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
     log = (to / "V-FT.log").read_bytes().decode().split("\n")
     assert log[0] == "+++ SUMMARY +++" and len(log) == 22 and log[-1] == ""
     assert f"Mean UAR [%]: {told['statistics']['UAR']['Mean']:.2f}" == log[1]

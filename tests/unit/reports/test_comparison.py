@@ -82,6 +82,13 @@ def test_absent_predictions_are_told(write_grid, compare):
     assert re.search(r"TAPT \(clean\): TAPT: .*TAPT-1-2/predictions.tsv: no such file\. Make it again", note)
 
 
+def test_scores_are_not_compared(write_run, compare):
+    write_run("a", name="V-FT", target="score", figures={"mae": 0.5})
+    write_run("b", name="TAPT", target="score", figures={"mae": 0.4})
+    table, (note,) = compare("V-FT")
+    assert table is None and note.endswith("TAPT (clean): it does not choose one class of several")
+
+
 def test_the_baseline_is_a_label_or_the_name_of_runs(write_grid, write_run):
     write_grid("V-FT")
     write_grid("TAPT", settings={"lr": [0.1]})
