@@ -43,12 +43,12 @@ _NARROW = {
 RANDOM_SIZES: dict[str, dict[str, object]] = {
     "tiny": _NARROW,
     "small": {
-        "embed_dim": 256,
-        "ffn_dim": 1024,
-        "layers": 6,
+        "embed_dim": 192,
+        "ffn_dim": 768,
+        "layers": 4,
         "heads": 4,
-        "conv_pos": 64,
-        "conv_layers": ((256, 10, 5), *[(256, 3, 2)] * 4, *[(256, 2, 2)] * 2),
+        "conv_pos": 32,
+        "conv_layers": ((64, 10, 5), (64, 3, 2), (96, 3, 2), *[(128, 3, 2)] * 2, *[(192, 2, 2)] * 2),
     },
     "base": {},
     "large": {

@@ -14,6 +14,7 @@ from emofair.checkpoints import safe
 from emofair.errors import EmofairError
 from emofair.testing.checkpoints import differences
 from emofair.testing.commands import run, train_here
+from emofair.testing.presets import from_flags, from_preset, plain
 
 CONFIG = Path(emofair.__file__).parent / "config" / "robertaemo"
 PRESETS = sorted(path.stem for path in CONFIG.glob("*.yaml"))
@@ -50,61 +51,19 @@ FLAGS = {
 }
 
 
-@pytest.fixture
-def from_preset(monkeypatch):
-    """The configuration that fairseq-hydra-train hands to the training, for a preset with overrides."""
-    emofair.register()
-    from fairseq.dataclass.initialize import add_defaults, hydra_init
-    from fairseq.distributed import utils
-    from fairseq_cli.hydra_train import _hydra_main
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    seen = []
-    monkeypatch.setattr(utils, "call_main", lambda cfg, main, **kwargs: seen.append(cfg))
-
-    def make(preset, *overrides):
-        hydra_init(preset)
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONFIG), version_base="1.1"):
-            _hydra_main(compose(preset, overrides=list(overrides)))
-        add_defaults(seen[-1])
-        return seen[-1]
-
-    return make
-
-
-def from_flags(arguments):
-    emofair.register()
-    from fairseq import options
-    from fairseq.dataclass.initialize import add_defaults
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=arguments)
-    cfg = convert_namespace_to_omegaconf(args)
-    add_defaults(cfg)
-    return cfg
-
-
-def plain(cfg):
-    groups = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    del groups["scoring"]  # of translations: flags have a default for it, hydra has none, and training does not look
-    return groups
-
-
 def test_each_published_corpus_and_a_quick_try_have_a_preset():
     assert set(PRESETS) == set(FLAGS) == {"iemocap", "mosi", "mosei", "meld", "debug"}
 
 
 @pytest.mark.parametrize("preset", FLAGS)
-def test_preset_resolves_to_the_configuration_of_the_equivalent_flags(preset, from_preset):
-    assert plain(from_preset(preset)) == plain(from_flags(FLAGS[preset]))
+def test_preset_resolves_to_the_configuration_of_the_equivalent_flags(preset):
+    assert plain(from_preset(CONFIG, preset)) == plain(from_flags(FLAGS[preset]))
 
 
-def test_override_resolves_like_its_flag(from_preset):
+def test_override_resolves_like_its_flag():
     overrides = ("task.data=x", "common.seed=7", "task.eval_metric=true", "model.stack_up=true", "model.dropout=0.3")
     more = ("--data", "x", "--seed", "7", "--eval-metric", "--stack-up", "--dropout", "0.3")
-    ours, theirs = from_preset("iemocap", *overrides), from_flags([*FLAGS["iemocap"], *more])
+    ours, theirs = from_preset(CONFIG, "iemocap", *overrides), from_flags([*FLAGS["iemocap"], *more])
     # Whether a seed was typed is only known for flags, and only used by fairseq-generate.
     ours.generation.no_seed_provided = theirs.generation.no_seed_provided
     assert plain(ours) == plain(theirs)
@@ -131,10 +90,10 @@ def test_preset_lists_every_option_so_that_none_needs_a_plus(preset):
         assert set(listed[group]) == {f.name for f in dataclasses.fields(config)}, group
 
 
-def test_fp16_on_a_cpu_is_refused_here_too(from_preset):
+def test_fp16_on_a_cpu_is_refused_here_too():
     from fairseq import tasks
 
-    cfg = from_preset("debug", "common.fp16=true")
+    cfg = from_preset(CONFIG, "debug", "common.fp16=true")
     with pytest.raises(EmofairError, match="--fp16 needs a GPU"):
         tasks.setup_task(cfg.task)
 

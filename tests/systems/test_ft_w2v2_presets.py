@@ -1,0 +1,135 @@
+"""The presets of V-FT, TAPT and P-TAPT: what the equivalent flags say, every option listed, and they train."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import emofair
+from emofair.testing.clips import tone_corpus
+from emofair.testing.commands import run
+from emofair.testing.presets import from_flags, from_preset, plain
+
+CONFIG = Path(emofair.__file__).parent / "config" / "ft_w2v2"
+
+COMMON = [
+    *("--user-dir", "emofair", "--optimizer", "adam", "--adam-betas", "(0.9, 0.999)", "--adam-eps", "1e-08"),
+    *("--clip-norm", "0.0", "--no-epoch-checkpoints", "--required-batch-size-multiple", "1"),
+]
+GPU = ["--fp16", "--num-workers", "4", "--log-interval", "10", "--ddp-backend", "legacy_ddp", "--lr", "1e-4"]
+SCHEDULE = ["--lr-scheduler", "warmup_hold_linear"]
+CLASSIFY = ["--task", "speech_emotion", "--criterion", "emotion_classification", "--lr-scheduler", "fixed"]
+BEST_UAR = ["--best-checkpoint-metric", "uar", "--maximize-best-checkpoint-metric"]
+FT = [
+    *(*COMMON, *GPU, *CLASSIFY, "--arch", "wav2vec2_ser", "--batch-size", "64", "--max-epoch", "15"),
+    *("--relu-features", "--head-dropout", "0.0", "--encoder-dropout", "0.1", "--attention-dropout", "0.1"),
+    *("--activation-dropout", "0.0", "--dropout-input", "0.1"),
+]
+STAGE1 = [
+    *(*COMMON, *GPU, *SCHEDULE, "--warmup-updates", "0", "--warmup-ratio", "0.05", "--max-update", "10000"),
+    *("--task", "speech_emotion", "--arch", "wav2vec_frame_classifier", "--criterion", "frame_utterance_emotion"),
+    *("--batch-size", "64", "--train-subset", "p1_train", "--valid-subset", "p1_valid", "--crop", "min"),
+    *("--best-checkpoint-metric", "loss"),
+]
+LONG = ["--max-update", "20000", "--disable-validation", "--save-interval-updates", "5000"]
+PRETRAIN = [*COMMON, *GPU, *SCHEDULE, "--warmup-updates", "100", *LONG, "--keep-interval-updates", "1"]
+TAPT = [
+    *(*PRETRAIN, "--task", "audio_pretraining", "--arch", "wav2vec2", "--criterion", "wav2vec", "--infonce"),
+    *("--batch-size", "64", "--skip-invalid-size-inputs-valid-test", "--enable-padding"),
+    *("--max-sample-size", "160000", "--min-sample-size", "5840"),
+    *("--quantize-targets", "--final-dim", "256", "--latent-vars", "320", "--latent-groups", "2"),
+    *("--num-negatives", "100", "--dropout-input", "0.1", "--dropout-features", "0.1", "--mask-length", "10"),
+    *("--conv-feature-layers", "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"),
+]
+STAGE3 = [
+    *(*PRETRAIN, "--task", "pseudo_label_pretraining", "--arch", "wav2vec2_pseudo_label"),
+    *("--criterion", "pseudo_label", "--max-tokens", "4000000"),
+    *(
+        "--encoder-dropout",
+        "0.1",
+        "--attention-dropout",
+        "0.1",
+        "--activation-dropout",
+        "0.0",
+        "--dropout-input",
+        "0.1",
+    ),
+]
+FLAGS = {
+    "vft_paper": [
+        *(*FT, "--disable-validation", "--crop", "head", "--batch-order", "random", "--drop-last"),
+        *("--pooling", "mean_drop_last", "--mask-mode", "hf", "--freeze-mask-emb"),
+    ],
+    "vft_emofair": [*FT, *BEST_UAR, "--batch-order", "bucket", "--pooling", "mean"],
+    "tapt_paper": [
+        *(*TAPT, "--mask-prob", "0.05", "--latent-temp", "(1.0, 1.0, 1.0)", "--negatives-from-everywhere"),
+        *("--feature-grad-mult", "1.0", "--encoder-layerdrop", "0.0", "--loss-weights", "[0.1, 0.0]"),
+    ],
+    "tapt_emofair": [
+        *(*TAPT, "--mask-prob", "0.65", "--latent-temp", "(0.5, 0.5, 0.999995)", "--feature-grad-mult", "0.0"),
+        *("--encoder-layerdrop", "0.05", "--loss-weights", "[0.1, 10.0]"),
+    ],
+    "ptapt1_paper": [
+        *(*STAGE1, "--batch-order", "random", "--drop-last", "--min-crop-seconds", "0", "--max-seconds", "12"),
+        *("--no-align-pad", "--mask-mode", "hf"),
+    ],
+    "ptapt1_emofair": [*STAGE1, "--batch-order", "bucket"],
+    "ptapt3_paper": [
+        *(*STAGE3, "--mask-time-prob", "0.06", "--mask-time-length", "15", "--mask-mode", "hf"),
+        *("--label-slack", "2", "--freeze-mask-emb"),
+    ],
+    "ptapt3_emofair": STAGE3,
+    "debug": [
+        *(*COMMON, *CLASSIFY, *BEST_UAR, "--arch", "speech_emotion_tiny", "--lr", "1e-3", "--cpu"),
+        *("--batch-size", "8", "--max-epoch", "3", "--num-workers", "0", "--log-interval", "1"),
+        *("--distributed-world-size", "1", "--mask-channel-length", "4"),
+    ],
+}
+CONFIGS = {
+    "speech_emotion": "emofair.tasks.speech_emotion.SpeechEmotionConfig",
+    "pseudo_label_pretraining": "emofair.tasks.pseudo_label_pretraining.PseudoLabelPretrainingConfig",
+    "audio_pretraining": "fairseq.tasks.audio_pretraining.AudioPretrainingConfig",
+    "wav2vec2_ser": "emofair.models.speech_emotion_classifier.SpeechEmotionClassifierConfig",
+    "speech_emotion_tiny": "emofair.models.speech_emotion_classifier.SpeechEmotionClassifierConfig",
+    "wav2vec_frame_classifier": "emofair.models.wav2vec_frame_classifier.Wav2VecFrameClassifierConfig",
+    "wav2vec2_pseudo_label": "emofair.models.wav2vec2_pseudo_label.Wav2Vec2PseudoLabelConfig",
+    "wav2vec2": "fairseq.models.wav2vec.wav2vec2.Wav2Vec2Config",
+    "emotion_classification": "emofair.criterions.emotion_classification.EmotionClassificationConfig",
+    "frame_utterance_emotion": "emofair.criterions.frame_utterance_emotion.FrameUtteranceEmotionConfig",
+    "wav2vec": "fairseq.criterions.wav2vec_criterion.Wav2VecCriterionConfig",
+    "pseudo_label": "fairseq.dataclass.FairseqDataclass",
+    "adam": "fairseq.optim.adam.FairseqAdamConfig",
+    "fixed": "fairseq.optim.lr_scheduler.fixed_schedule.FixedLRScheduleConfig",
+    "warmup_hold_linear": "emofair.schedulers.warmup_hold_linear.WarmupHoldLinearConfig",
+}
+
+
+def test_each_stage_has_a_preset_as_published_and_a_mended_one():
+    assert {path.stem for path in CONFIG.glob("*.yaml")} == set(FLAGS)
+
+
+@pytest.mark.parametrize("preset", FLAGS)
+def test_preset_resolves_to_the_configuration_of_the_equivalent_flags(preset):
+    # The data of fairseq's own tasks are a word without an option.
+    data = ["x"] if "audio_pretraining" in FLAGS[preset] else ["--data", "x"]
+    assert plain(from_preset(CONFIG, preset, "task.data=x")) == plain(from_flags([*FLAGS[preset], *data]))
+
+
+@pytest.mark.parametrize("preset", FLAGS)
+def test_preset_lists_every_option_so_that_none_needs_a_plus(preset):
+    listed = OmegaConf.load(CONFIG / f"{preset}.yaml")
+    for group in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
+        module, _, name = CONFIGS[listed[group]._name].rpartition(".")
+        fields = {field.name for field in dataclasses.fields(getattr(importlib.import_module(module), name))}
+        assert {*listed[group], "_name"} == {*fields, "_name"}, group
+
+
+def test_debug_trains_in_another_directory(tmp_path):
+    corpus = tone_corpus(tmp_path / "tones", {"train": 16, "valid": 6})
+    overrides = (f"task.data={corpus}", f"checkpoint.save_dir={tmp_path / 'out'}", "optimization.max_epoch=1")
+    run("fairseq-hydra-train", "--config-dir", CONFIG, "--config-name", "debug", *overrides, cwd=tmp_path)
+    assert (tmp_path / "out" / "checkpoint_best.pt").is_file()
