@@ -84,8 +84,6 @@ def test_the_lstms_are_torchs_bidirectional_one():
     both = torch.nn.LSTM(features.size(2), model.cfg.rnn_hidden, batch_first=True, bidirectional=True)
     backwards = {f"{name}_reverse": value for name, value in model.backwards.state_dict().items()}
     both.load_state_dict({**model.forwards.state_dict(), **backwards})
-        {**model.forwards.state_dict(), **{f"{n}_reverse": v for n, v in model.backwards.state_dict().items()}}
-    )
     expected = model.utterance_head(both(features)[0].mean(dim=1).relu())
     torch.testing.assert_close(model(wav, n_samples)[0], expected, atol=1e-5, rtol=1e-4)
 
