@@ -12,8 +12,10 @@ import torch
 
 from emofair.data.audio import read_audio
 from emofair.data.base import EmofairDataset
+from emofair.data.clip_features import ClipFeatures, pad_features
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
+from emofair.units.feature_store import Features
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,12 @@ class SpeechDataset(EmofairDataset):
 
     Batches hold ``id`` Long[B], ``split``, ``net_input`` {``wav`` [R, L], ``n_samples`` Long[R]; with windows also
     ``item`` Long[R], the row's place in the batch, and ``n_items``}, ``nsentences``, ``ntokens`` (samples).
+
+    With frames of the clips given to `read_from`, these are read in place of the audio: batches are the same, but for
+    ``features`` [R, T, C] in the place of ``wav``, in the type in which they are stored.
     """
+
+    frames: Features | None = None
 
     def __init__(
         self,
@@ -117,10 +124,23 @@ class SpeechDataset(EmofairDataset):
             )
         return normalized(wav) if self.normalize else wav
 
+    def read_from(self, frames: Features) -> None:
+        """Read from now on the frames of the clips, dumped in their order, in place of their audio."""
+        hop, count = frames.record["hop"], len(frames.lengths)
+        if count != len(self) or self.window or (self.training and self.crop_hop % hop):
+            raise ValueError(f"{count} clips with a frame every {hop} samples for {len(self)}, cropped off the frames")
+        self.frames = frames
+
+    def clip(self, index: int) -> np.ndarray | ClipFeatures:
+        """A whole clip, as a waveform [n] or as its frames; either way its length and its cuts are in samples."""
+        if self.frames is None:
+            return self.waveform(index)
+        return ClipFeatures.read(self.frames, index, self.items[index].n_samples)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One item: its index, waveforms (one, or several windows), and where each starts."""
+        """One item: its index, clips (one, or several windows), and where the first starts."""
         index = int(index)
-        wav = self.waveform(index)
+        wav = self.clip(index)
         if self.training:
             target = len(wav) if self.max_samples is None else self.max_samples
             start = self._crop_start(index, len(wav), target)
@@ -141,8 +161,9 @@ class SpeechDataset(EmofairDataset):
             target = max(min(len(sample["waves"][0]) for sample in samples), self.min_samples)
             samples = [self._cropped(sample, target) for sample in samples]
         waves = [wav for sample in samples for wav in sample["waves"]]
-        wav, n_samples = pad_waveforms(waves)
-        net_input: dict[str, Any] = {"wav": wav, "n_samples": n_samples}
+        name, pad = ("wav", pad_waveforms) if self.frames is None else ("features", pad_features)
+        padded, n_samples = pad(waves)
+        net_input: dict[str, Any] = {name: padded, "n_samples": n_samples}
         if len(waves) > len(samples):
             rows = [row for row, sample in enumerate(samples) for _ in sample["waves"]]
             net_input |= {"item": torch.tensor(rows), "n_items": len(samples)}

@@ -21,13 +21,14 @@ import os
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from emofair.data.file_lock import locked
 from emofair.data.token_files import TokenFiles, check_padding, parse_tokens
 from emofair.errors import EmofairError
 
@@ -81,7 +82,7 @@ class TokenCache:
         for folder in folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with _locked(folder / f"{name}.lock"):
+                with locked(folder / f"{name}.lock"):
                     header = _read_header(folder / name, files.key)  # another process may have been faster
                     if not header:
                         packed = packed or _pack(files)
@@ -155,17 +156,6 @@ def _own_temporary(data_raw: str | os.PathLike[str]) -> Path:
     return folder / hashlib.sha256(os.path.realpath(data_raw).encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process at a time build a pack; where locks do not work, several build the same one: no harm."""
-    with open(path, "w") as file:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _pack(files: TokenFiles) -> tuple[np.ndarray, np.ndarray]:
     """Parse and check all files: offsets int64 [n + 1] and the flat ids."""
     begin = time.monotonic()
@@ -226,7 +216,7 @@ def _remove_unused(folder: Path, name: str) -> None:
         with contextlib.suppress(OSError):
             if path.name != name and path.stat().st_mtime < oldest:
                 lock = path.with_name(f"{path.name}.lock")
-                with _locked(lock):
+                with locked(lock):
                     if path.stat().st_mtime < oldest:
                         path.unlink()
                         lock.unlink()

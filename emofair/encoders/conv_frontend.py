@@ -62,12 +62,13 @@ class ConvFrontEnd(nn.Module):
             if n_samples is None:
                 n_samples = wav.new_full((wav.size(0),), wav.size(1), dtype=torch.long)
             wav = F.pad(wav, (0, self.receptive_field - wav.size(1)))
-        dtype = self._dtype(wav.device)
+        dtype = self.output_dtype(wav.device)
         trains = torch.is_grad_enabled() and (wav.requires_grad or any(p.requires_grad for p in self.parameters()))
         with torch.autocast(wav.device.type, enabled=False):
             return (self._trained if trains else self._inferred)(wav, n_samples, dtype)
 
-    def _dtype(self, device: torch.device) -> torch.dtype:
+    def output_dtype(self, device: torch.device) -> torch.dtype:
+        """Type of the features: that of autocast where it is on, else that of the weights."""
         if torch.is_autocast_enabled(device.type):
             return torch.get_autocast_dtype(device.type)
         return self.conv_layers[0]["0"].weight.dtype

@@ -128,18 +128,24 @@ class SpeechEncoder(nn.Module):
 
     def forward(
         self,
-        wav: Tensor,
+        wav: Tensor | None,
         n_samples: Tensor | None = None,
         *,
         layers: Sequence[int] = (LAST_LAYER,),
         mask: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+        features: Tensor | None = None,
     ) -> Encoded:
         """Waveforms [B, L] at `spec.sample_rate`, right-padded with zeros to L where ``n_samples`` [B] ends.
 
+        ``features`` [B, T, conv_dim], stored earlier, take the place of what the convolutions make of ``wav``.
         ``mask(x, padding)`` may replace projected features [B, T, C] before the Transformer. What a clip gets does not
         depend on the padding beside it.
         """
-        x = self.project(self.conv_features(wav, n_samples))
+        if features is None:
+            features = self.conv_features(wav, n_samples)
+        else:
+            features = features.to(self.feature_extractor.output_dtype(features.device))
+        x = self.project(features)
         padding = self.padding(n_samples, x.size(1))
         if mask is not None:
             x = mask(x, padding)

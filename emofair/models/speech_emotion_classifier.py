@@ -218,12 +218,19 @@ class SpeechEmotionClassifier(BaseFairseqModel):
             x = x.masked_fill(masked[:, None], 0)
         return x
 
-    def frames(self, wav: Tensor, n_samples: Optional[Tensor] = None) -> Encoded:
+    @property
+    def front_end_is_frozen(self) -> bool:
+        """Whether the convolutions make the same of a clip in every epoch."""
+        return not any(p.requires_grad for p in self.encoder.feature_extractor.parameters())
+
+    def frames(
+        self, wav: Optional[Tensor], n_samples: Optional[Tensor] = None, features: Optional[Tensor] = None
+    ) -> Encoded:
         """Frames that are pooled, under layer 0 of the result's ``hidden``, [B, T, C], and their padding."""
         frozen = self.cfg.freeze_encoder or (self.training and self.num_updates < self.cfg.freeze_updates)
         mask = self._mask if self.training and not self.cfg.freeze_encoder else None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            encoded = self.encoder(wav, n_samples, layers=self.layers, mask=mask)
+            encoded = self.encoder(wav, n_samples, layers=self.layers, mask=mask, features=features)
         if len(self.layers) == 1:
             frames = encoded.hidden[self.layers[0]]
         else:
@@ -233,17 +240,19 @@ class SpeechEmotionClassifier(BaseFairseqModel):
 
     def forward(
         self,
-        wav: Tensor,
+        wav: Optional[Tensor] = None,
         n_samples: Optional[Tensor] = None,
         item: Optional[Tensor] = None,
         n_items: Optional[int] = None,
+        features: Optional[Tensor] = None,
         **unused,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Waveforms [R, L] that end at ``n_samples`` [R] → logits [R, K] and the pooled vectors behind them.
 
         Where ``item`` [R] says of which of ``n_items`` items a row is a window, the mean of their logits: [n_items, K].
+        ``features`` [R, T, C], what the convolutions made of the clips earlier, may take the place of the waveforms.
         """
-        encoded = self.frames(wav, n_samples)
+        encoded = self.frames(wav, n_samples, features)
         pooled = self.pool(encoded.hidden[0], encoded.padding_mask())
         x = self.head_dropout(pooled)
         if self.hidden is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,6 +76,19 @@ class Options:
     autocast_bf16: bool = False
 
 
+@contextmanager
+def inferring(device: torch.device, autocast_bf16: bool) -> Iterator[None]:
+    """No gradients, and the same numbers on a GPU as on a CPU, which its reduced-precision convolutions are not."""
+    import torch
+
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        torch.autocast(device.type, torch.bfloat16, enabled=autocast_bf16),
+    ):
+        yield
+
+
 class EncoderFeatures:
     """Hidden states of one layer of wav2vec 2.0, HuBERT or WavLM; no masks, no dropout."""
 
@@ -121,17 +135,11 @@ class EncoderFeatures:
 
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Features float32 [frames, dim] of each prepared waveform."""
-        import torch
 
         from emofair.data.speech_dataset import pad_waveforms
 
         batch, n_samples = pad_waveforms(waveforms)
-        with (
-            torch.inference_mode(),
-            # Reduced-precision convolutions would give other features on a GPU than on a CPU.
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast_bf16),
-        ):
+        with inferring(self.device, self.autocast_bf16):
             encoded = self.encoder(batch.to(self.device), n_samples.to(self.device), layers=(self.layer,))
             hidden = encoded.hidden[self.layer].float()
             hidden = (hidden.relu() if self.relu else hidden).cpu().numpy()
@@ -180,16 +188,11 @@ class FrameClassifierFeatures:
 
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Features float32 [frames, dim] of each prepared waveform."""
-        import torch
 
         from emofair.data.speech_dataset import pad_waveforms
 
         batch, n_samples = pad_waveforms(waveforms)
-        with (
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast_bf16),
-        ):
+        with inferring(self.device, self.autocast_bf16):
             features = self.model.frames(batch.to(self.device), n_samples.to(self.device)).features.float()
         features = features.cpu().numpy()
         return [states[: self.n_frames(len(wav))] for states, wav in zip(features, waveforms, strict=True)]

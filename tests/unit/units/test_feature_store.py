@@ -123,3 +123,14 @@ def test_damaged_files_are_named(store, tmp_path):
     np.save(folder / "train_0_1.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(EmofairError, match="not an array of features"):
         list(Features(folder, "train").blocks(8))
+
+
+@pytest.mark.parametrize("nshard", [1, 3])
+def test_a_clip_is_a_view_of_what_is_stored(store, nshard):
+    frames = np.arange(40, dtype=np.float32).reshape(20, 2)
+    lengths = [3, 1, 7, 4, 5]
+    features = Features(store(frames, lengths, nshard=nshard, dtype="float16"), "train")
+    for index, expected in enumerate(np.split(frames, np.cumsum(lengths)[:-1])):
+        clip = features.clip(index)
+        assert (clip.dtype, clip.flags.writeable) == (np.float16, False)
+        np.testing.assert_array_equal(clip, expected)
