@@ -54,6 +54,8 @@ lint: $(VENV)/.emofair-test-ready
 
 bench: $(VENV)/.emofair-test-ready
 	$(BIN)/python benchmarks/robertaemo.py
+	$(BIN)/python benchmarks/speech.py
+	$(BIN)/python benchmarks/kmeans.py
 
 clean:
 	rm -rf demo_out

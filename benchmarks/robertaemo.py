@@ -1,4 +1,6 @@
-"""Speed of robertaEMO beside a peer in one run: training step, token cache, start-up. Writes benchmarks/RESULTS.md.
+"""Speed of robertaEMO beside a peer in one run: training step, token cache, start-up.
+
+Writes sections of benchmarks/RESULTS.md.
 
     python benchmarks/robertaemo.py [--only step,cache,start] [--sizes base,large] [--precisions fp32,bf16]
         [--batches 6] [--longest 2048] [--device cuda]
@@ -25,13 +27,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from emofair.inference.provenance import source_commit
-
 HERE = Path(__file__).resolve().parent
 BATCH = 8
 CAPS = {"text": 512, "audio": 2048}
 WARM_UP = 64  # tokens
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def lengths(longest: int = CAPS["audio"]) -> dict[str, np.ndarray]:
@@ -161,7 +160,7 @@ def bench_step(model_size: str, count: int, device: str, precisions: list[str], 
     batches = {"ours": our_batches(size), "peer": shuffled_batches(size)}
     sample = {side: spread(b, size, count) for side, b in batches.items()}
     for precision in precisions:
-        dtype = PRECISIONS[precision]
+        dtype = common.PRECISIONS[precision]
         ceiling = common.gemm_ceiling(dtype or torch.float32, device)
         times: dict[str, list[float]] = {"ours": [], "peer": []}
 
@@ -333,43 +332,35 @@ def main() -> None:
         help="cut speech to so many tokens: on a CPU attention with dropout takes some 40 GB for long batches",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default=str(HERE / "RESULTS.md"))
+    parser.add_argument("--out", default=str(common.RESULTS))
     args = parser.parse_args()
     only = args.only.split(",")
-    parts = [
-        "# Speed of robertaEMO",
-        f"Written by `python benchmarks/robertaemo.py` at commit {source_commit()} on {common.machine(args.device)}.",
-    ]
 
-    def write(*more: str) -> None:  # after each figure: what is measured is not lost when the rest is stopped
-        Path(args.out).write_text("\n\n".join([*parts, *more]) + "\n", encoding="utf-8")
+    def write(heading: str, *more: str) -> None:
+        common.write_section(args.out, f"robertaEMO: {heading}", common.written_by(args.device), *more)
 
     if "start" in only:
         header = ["fairseq-train to the first update, s", "of it importing fairseq and torch", "of it in emofair"]
         table = common.table(header, bench_start())
-        parts += ["## Start-up", "Median of 3 runs, tiny models, 2,000 training items.", table]
-        write()
+        write("start-up", "Median of 3 runs, tiny models, 2,000 training items.", table)
     if "cache" in only:
         header = ["source", "items/s (speech and text)", "ratio"]
-        parts += ["## Token cache", common.table(header, bench_cache())]
-        write()
+        write("token cache", common.table(header, bench_cache()))
     if "step" in only:
         header = ["text + speech encoder", "precision", "ours, s", "transformers, s", "ratio"]
         header += ["padding, ours", "padding, peer", "of GEMM, ours", "of GEMM, peer"]
-        parts += [
-            "## Training step (forward and backward)",
+        about = (
             f"Batches of {BATCH} with the lengths of the published IEMOCAP training list, speech cut to {args.longest} "
             f"tokens; ours grouped by length, the "
             f"peer's shuffled; mean over {args.batches} batches spread evenly over the cost of an epoch's. bf16 is "
             "autocast on both sides. *of GEMM*: operations on real tokens per second, as a share of the rate of a "
-            "2048 x 2048 matrix product measured in the same run.",
-        ]
+            "2048 x 2048 matrix product measured in the same run."
+        )
         rows = []
         for size in args.sizes.split(","):
             for row in bench_step(size, args.batches, args.device, args.precisions.split(","), args.longest):
-                rows.append(row)
-                write(common.table(header, rows))
-    print(Path(args.out).read_text(encoding="utf-8"))
+                rows.append(row)  # after each figure: what is measured is not lost when the rest is stopped
+                write("training step (forward and backward)", about, common.table(header, rows))
     print(f"written to {args.out}")
 
 

@@ -1,0 +1,230 @@
+"""Speed of the waveform models beside transformers and stock fairseq. Writes sections of benchmarks/RESULTS.md.
+
+    python benchmarks/speech.py [--only frontend,step,epoch,features] [--size base] [--epoch-size small]
+        [--precisions fp32,bf16] [--batch 4] [--seconds 6] [--count 5] [--clips 200] [--device cuda] [--quick]
+
+Each side is a process of its own, so that its peak memory is its own; they take turns on the same inputs in the same
+run. ``--quick`` is a smoke test with small models: it prints, and writes nothing unless ``--out`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import common
+import numpy as np
+import speech_sides as sides
+import torch
+
+MASKS = (
+    "Masks on all sides: 8 % of the frames in spans of 15, 10 % of the channels in spans of 16. AdamW on all but the "
+    "convolutions, dropout 0.1, no layer drop, default attention everywhere."
+)
+READING = (
+    "bf16 is autocast on all sides. *of GEMM*: operations per second as a share of the rate of a 2048 x 2048 matrix "
+    "product in the same precision, measured in the same run. *GB*: peak resident memory of the side's process (on a "
+    "GPU, of the GPU)."
+)
+
+
+def compare(
+    names: Mapping[str, Callable[[], common.Side]], args: argparse.Namespace, precision: str, flops: float, what: str
+) -> list[list[str]]:
+    """One row per side: median seconds, how much faster ours is, share of the ceiling, memory."""
+    dtype = common.PRECISIONS[precision] or torch.float32
+    ceiling = common.gemm_ceiling(dtype, args.device)
+    started = {name: start() for name, start in names.items()}
+    times = common.take_turns(started, args.count)
+    rows = []
+    for name, side in started.items():
+        ratio = f"**{times[name] / times['ours']:.2f}**" if name != "ours" else ""
+        share = f"{flops / times[name] / ceiling:.0%}"
+        rows.append([what, precision, name, f"{times[name]:.3f}", ratio, share, f"{side.close().total:.2f}"])
+        print(" | ".join(rows[-1]), flush=True)
+    return rows
+
+
+HEADER = ["model", "precision", "side", "s", "ours is faster by", "of GEMM", "GB"]
+
+
+def frontend(args: argparse.Namespace, write: Callable) -> None:
+    """(a) The convolutions alone."""
+    rows = []
+    flops = sides.frontend_flops(args.size, args.batch, args.seconds)
+    common_options = {"size": args.size, "batch": args.batch, "seconds": args.seconds}
+    for precision in args.precisions.split(","):
+
+        def start(name: str, precision: str = precision) -> common.Side:
+            return common.Side(sides.frontend_side, args.device, name=name, precision=precision, **common_options)
+
+        named = {name: (lambda name=name: start(name)) for name in ("ours", "fairseq")}
+        rows += compare(named, args, precision, flops, args.size)
+        write(
+            "Speech: the convolutions alone, forward",
+            f"Batch {args.batch} x {args.seconds:g} s, no gradients; against `conv1d` and group norm as stock fairseq "
+            f"has them. Median of {args.count} turns. {READING}",
+            common.table(HEADER, rows),
+        )
+
+
+def step(args: argparse.Namespace, write: Callable) -> None:
+    """(b) A fine-tuning step."""
+    rows = []
+    flops = sides.step_flops(args.size, args.batch, args.seconds)
+    options = {"size": args.size, "batch": args.batch, "seconds": args.seconds}
+    for precision in args.precisions.split(","):
+        named = {
+            name: lambda name=name, precision=precision: common.Side(
+                sides.step_side, args.device, name=name, precision=precision, **options
+            )
+            for name in sides.MODELS
+        }
+        rows += compare(named, args, precision, flops, args.size)
+        write(
+            "Speech: fine-tuning step",
+            f"Forward, backward and update, batch {args.batch} x {args.seconds:g} s, convolutions frozen; against "
+            "`Wav2Vec2ForSequenceClassification`, and stock fairseq's wav2vec 2.0 with the head of ours. Median of "
+            f"{args.count} turns. {MASKS} {READING}",
+            common.table(HEADER, rows),
+        )
+
+
+def make_clips(folder: Path, count: int, longest: float) -> float:
+    """Clips of 1 s to ``longest``, evenly drawn, with one of four labels; returns their seconds."""
+    import soundfile
+
+    from emofair.data.manifests import Utterance, write_corpus
+
+    rng = np.random.default_rng(0)
+    (folder / "wav").mkdir(parents=True)
+    items = []
+    for index in range(count):
+        n = round(16000 * rng.uniform(1, longest))
+        path = f"wav/clip{index:03d}.wav"
+        soundfile.write(folder / path, 0.1 * rng.standard_normal(n), 16000, subtype="PCM_16")
+        items.append(Utterance(f"clip{index:03d}", path, n_samples=n, label="abcd"[index % 4]))
+    write_corpus(folder, {"train": items}, root=folder, name="noise")
+    return sum(item.n_samples for item in items) / 16000
+
+
+def epoch(args: argparse.Namespace, write: Callable) -> None:
+    """(c) An epoch over clips of many lengths, from audio and from the front-end cache."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "corpus"
+        total = make_clips(folder, args.clips, args.longest)
+        for precision in args.precisions.split(","):
+            options = {
+                "folder": str(folder),
+                "size": args.epoch_size,
+                "precision": precision,
+                "batch": args.epoch_batch,
+            }
+            runs = {
+                "transformers, grouped by length": ("transformers", None),
+                "ours": ("ours", None),
+                "ours, front-end cache": ("ours", f"{temporary}/cache-{precision}"),
+            }
+            reference = None
+            for label, (name, cache) in runs.items():
+                side = common.Side(sides.epoch_side, args.device, name=name, cache=cache, **options)
+                fill = side.turn()[0] if cache else None
+                took, (_, count, padded) = side.turn(1)
+                reference = reference or took
+                extra = f"{fill:.1f}" if fill is not None else ""
+                ratio = "" if name == "transformers" else f"**{reference / took:.2f}**"
+                figures = [
+                    f"{took:.1f}",
+                    ratio,
+                    extra,
+                    str(count),
+                    f"{1 - total / padded:.0%}",
+                    f"{side.close().total:.2f}",
+                ]
+                rows.append([args.epoch_size, precision, label, *figures])
+                print(" | ".join(rows[-1]), flush=True)
+                header = ["model", "precision", "side", "epoch, s", "faster than transformers by", "filling, s"]
+                write(
+                    "Speech: an epoch over clips of many lengths",
+                    f"{args.clips} clips of 1 to {args.longest:g} s ({total:.0f} s) read from disk, batches of "
+                    f"{args.epoch_batch} clips on all sides, convolutions frozen; against "
+                    "`Wav2Vec2ForSequenceClassification` with `LengthGroupedSampler`. One whole epoch per side. "
+                    "The cache is filled once, before the first epoch; its row is an epoch that reads it, so the "
+                    f"second and every later one. *padding*: share of padding in all batches. {MASKS} {READING}",
+                    common.table([*header, "batches", "padding", "GB"], rows),
+                )
+
+
+def features(args: argparse.Namespace, write: Callable) -> None:
+    """(d) Dumping features."""
+    rows = []
+    count = max(1, args.clips // 4)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "corpus"
+        total = make_clips(folder, count, args.longest)
+        for precision in args.precisions.split(","):
+            out = Path(temporary) / precision
+            out.mkdir()
+            options = {"folder": str(folder), "out": str(out), "size": args.size, "precision": precision}
+            started = {
+                name: common.Side(sides.features_side, args.device, name=name, **options)
+                for name in ("ours", "transformers")
+            }
+            times = common.take_turns(started, max(1, args.count // 2))
+            for name, side in started.items():
+                ratio = f"**{times[name] / times['ours']:.2f}**" if name != "ours" else ""
+                rate = [f"{count / times[name]:.2f}", f"{total / times[name]:.1f}"]
+                rows.append([args.size, precision, name, *rate, ratio, f"{side.close().total:.2f}"])
+                print(" | ".join(rows[-1]), flush=True)
+            write(
+                "Speech: dumping features",
+                f"The last layer of {count} clips of 1 to {args.longest:g} s ({total:.0f} s), from audio files to "
+                "float32 arrays on disk, in batches of at most 40 s of padded audio by length; ours is what `emofair "
+                f"features` does, against `Wav2Vec2Model`. {READING}",
+                common.table(
+                    ["model", "precision", "side", "clips/s", "s of audio per s", "ours is faster by", "GB"], rows
+                ),
+            )
+
+
+SECTIONS = {"frontend": frontend, "step": step, "epoch": epoch, "features": features}
+
+
+def main() -> None:
+    """Run the sections that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(SECTIONS))
+    parser.add_argument("--size", default="base", help="encoder: tiny, small, base, large")
+    parser.add_argument("--epoch-size", default="base", help="encoder of the epoch over 200 clips")
+    parser.add_argument("--precisions", default="fp32,bf16")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--count", type=int, default=5, help="turns per side, after one to warm up")
+    parser.add_argument("--clips", type=int, default=200, help="clips of the epoch; a quarter of them for features")
+    parser.add_argument("--longest", type=float, default=12.0, help="seconds of the longest clip")
+    parser.add_argument("--epoch-batch", type=int, default=8, help="clips per batch of the epoch")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="smoke test: small models, few clips, nothing written")
+    parser.add_argument("--out", help=f"page of results (default: {common.RESULTS.name} beside this script)")
+    args = parser.parse_args()
+    if args.quick:
+        args.size = args.epoch_size = "small"
+        args.seconds, args.count, args.clips, args.longest = 1.0, 2, 16, 2.0
+    elif args.out is None:
+        args.out = common.RESULTS
+    unknown = set(args.only.split(",")) - set(SECTIONS)
+    if unknown:
+        parser.error(f"--only {','.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
+
+    def write(heading: str, *parts: str) -> None:
+        common.write_section(args.out, heading, common.written_by(args.device), *parts)
+
+    for name in args.only.split(","):
+        SECTIONS[name](args, write)
+
+
+if __name__ == "__main__":
+    main()
