@@ -9,9 +9,12 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from emofair.testing import warm_start
 
 BIN = Path(sys.executable).parent
 
@@ -39,32 +42,48 @@ def continuing(arguments: list[str]) -> list[str]:
     return [a for a in arguments[:at] + arguments[at + 2 :] if not a.startswith("--reset-")]
 
 
-def run(*command: object, cwd: Path | None = None, check: bool = True, **env: str) -> subprocess.CompletedProcess:
-    """Run a command of the environment under test in a process of its own; its output is in ``.stdout``."""
+def run(
+    *command: object, cwd: Path | None = None, check: bool = True, cold: bool = False, **env: str
+) -> subprocess.CompletedProcess:
+    """Run a command of the environment under test in a process of its own; its output is in ``.stdout``.
+
+    fairseq's commands are started by `emofair.testing.warm_start`, unless ``cold``: then as a shell would.
+    """
     command, environment = _prepared(command, env)
-    done = subprocess.run(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600
-    )
+    if cold or Path(command[0]).name not in warm_start.COMMANDS:
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600
+        )
+    else:
+        with tempfile.TemporaryFile() as output:
+            code = warm_start.start(command, str(cwd or Path.cwd()), environment, output.fileno()).wait()
+            output.seek(0)
+            done = subprocess.CompletedProcess(command, code, output.read().decode())
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}"
     return done
 
 
 def kill_when(seen: Callable[[str], bool], *command: object, cwd: Path | None = None, **env: str) -> str:
-    """Run a command and SIGKILL it as soon as ``seen`` is true of a line of its output; returns the output.
+    """Run a command of fairseq and SIGKILL it as soon as ``seen`` is true of a line of its output; returns the output.
 
     The pipe is made small, so that the process cannot run ahead by more than a few lines.
     """
     command, environment = _prepared(command, env)
-    output = []
-    with subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
-    ) as process:
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
-        for line in process.stdout:
+    output, killed = [], False
+    reading, writing = os.pipe()
+    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
+    process = warm_start.start(command, str(cwd or Path.cwd()), environment, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as lines:
+        for line in lines:
             output.append(line.decode())
             if seen(output[-1]):
                 process.kill()
-                return "".join(output)
+                killed = True
+                break
+    process.wait()
+    if killed:
+        return "".join(output)
     raise AssertionError(f"{' '.join(command)} ended before it could be killed\n{''.join(output)[-4000:]}")
 
 

@@ -36,7 +36,7 @@ def arguments(token_corpora, ssl_dir, tmp_path_factory):
     ],
 )
 def test_plugin_is_found(command, where, arguments, tmp_path):
-    done = run(*command, *arguments(), cwd=PACKAGE.parent if where == "checkout" else tmp_path)
+    done = run(*command, *arguments(), cold=True, cwd=PACKAGE.parent if where == "checkout" else tmp_path)
     assert "done training" in done.stdout
     # The same lines as fairseq's own, whatever brought the plugin in.
     assert logged(done.stdout, "train_inner")[0]["num_updates"] == "1"
