@@ -28,7 +28,7 @@ TEXT = (
     "{args.frames:,} x {args.dim} frames, float32, a mixture of 400 Gaussians on disk. Ours is `emofair kmeans` (a "
     "mini-batch pass, then passes over all frames); scikit-learn has its defaults with batches of {batch}{faiss}. "
     "*inertia*: mean squared distance over all frames, measured for all sides by the same code. *GB*: peak resident "
-    "memory of the side's process, and what of it is its own; the rest are files that it has mapped, programs above all."
+    "memory of the side's process, and what of it is its own; the rest are files that it has mapped."
 )
 
 
