@@ -29,6 +29,10 @@ class PseudoLabelPretrainingConfig(EmofairTaskConfig):
         default=None, metadata={"help": "folder of {split}.km{K}, as emofair units writes them (default: the data's)"}
     )
     num_clusters: str = field(default="64,512,4096", metadata={"help": "granularities K, comma-separated"})
+    label_rate: Optional[int] = field(
+        default=None,
+        metadata={"help": "ids per second, a multiple of the encoder's frames (default: what emofair units noted)"},
+    )
     label_slack: int = field(
         default=0,
         metadata={"help": "a clip may have so many ids fewer than frames; 2 for labels made as upstream does"},
@@ -93,8 +97,9 @@ class PseudoLabelPretrainingTask(WaveformTask):
         items = self.items(split)
         units = []
         for path, n in zip(self._label_files(split), self.n_clusters, strict=True):
-            check_record(read_record(path), items, path)
-            units.append(read_units(path, len(items), n))
+            record = read_record(path)
+            check_record(record, items, path)
+            units.append([ids[:: self._ids_per_frame(record, path)] for ids in read_units(path, len(items), n)])
         return PseudoLabelDataset(
             items,
             split,
@@ -114,6 +119,18 @@ class PseudoLabelPretrainingTask(WaveformTask):
             seed=cfg.seed,
             training=self.is_trained_on(split),
         )
+
+    def _ids_per_frame(self, record: Mapping[str, Any], path: Path) -> int:
+        """Of so many ids of a frame the first one counts: that of MFCCs, at 100 Hz, has the same centre."""
+        frames = SAMPLE_RATE // self.spec.hop
+        rate = self.cfg.label_rate or as_dict(record.get("features")).get("frame_rate") or frames
+        if rate % frames:
+            raise EmofairError(
+                f"{rate:g} ids per second are no multiple of the encoder's {frames} frames",
+                file=path,
+                remedy="Cluster features of the same frame rate",
+            )
+        return int(rate // frames)
 
     def facts(self) -> dict[str, object]:
         """The facts of every task, and the granularities."""

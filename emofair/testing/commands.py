@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,12 +43,22 @@ def continuing(arguments: list[str]) -> list[str]:
     return [a for a in arguments[:at] + arguments[at + 2 :] if not a.startswith("--reset-")]
 
 
+def path_with_environment() -> str:
+    """The search path of a shell in which the environment under test is active, its commands started warm."""
+    return os.pathsep.join([warm_start.commands_on_path(), str(BIN), os.environ["PATH"]])
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a Markdown page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 def run(
     *command: object, cwd: Path | None = None, check: bool = True, cold: bool = False, **env: str
 ) -> subprocess.CompletedProcess:
     """Run a command of the environment under test in a process of its own; its output is in ``.stdout``.
 
-    fairseq's commands are started by `emofair.testing.warm_start`, unless ``cold``: then as a shell would.
+    Those of fairseq and emofair are started by `emofair.testing.warm_start`, unless ``cold``: then as a shell would.
     """
     command, environment = _prepared(command, env)
     if cold or Path(command[0]).name not in warm_start.COMMANDS:
@@ -56,7 +67,7 @@ def run(
         )
     else:
         with tempfile.TemporaryFile() as output:
-            code = warm_start.start(command, str(cwd or Path.cwd()), environment, output.fileno()).wait()
+            code = _started(command, cwd, environment, output.fileno()).wait()
             output.seek(0)
             done = subprocess.CompletedProcess(command, code, output.read().decode())
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}"
@@ -72,7 +83,7 @@ def kill_when(seen: Callable[[str], bool], *command: object, cwd: Path | None = 
     output, killed = [], False
     reading, writing = os.pipe()
     fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
-    process = warm_start.start(command, str(cwd or Path.cwd()), environment, writing)
+    process = _started(command, cwd, environment, writing)
     os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as lines:
         for line in lines:
@@ -85,6 +96,12 @@ def kill_when(seen: Callable[[str], bool], *command: object, cwd: Path | None = 
     if killed:
         return "".join(output)
     raise AssertionError(f"{' '.join(command)} ended before it could be killed\n{''.join(output)[-4000:]}")
+
+
+def _started(command: list[str], cwd: Path | None, environment: dict[str, str], output: int) -> warm_start.Started:
+    with open(os.devnull) as nothing:
+        files = [nothing.fileno(), output, output]
+        return warm_start.Started(warm_start.server(), command, str(cwd or Path.cwd()), environment, files)
 
 
 def _prepared(command: tuple[object, ...], env: dict[str, str]) -> tuple[list[str], dict[str, str]]:

@@ -1,36 +1,49 @@
-"""fairseq's commands without the seconds in which Python imports torch and fairseq, each still in a process of its own.
+"""The commands of fairseq and emofair without the seconds in which Python imports torch and fairseq.
 
-This file is run as a script, so that it does not import emofair: it imports fairseq once and then forks a child for
-every command that comes through its socket. The child is what the command would be after its imports: it has its own
-arguments, directory, environment and output, runs the command's entry point and ends as any program does.
+A server imports them once and forks a child for every command. The child is what the command would be after its
+imports: it has its own arguments, directory, environment and files, runs the entry point and ends as a program does.
+This file is run as a script, by server and clients alike, so that it does not import emofair itself:
+
+    warm_start.py serve SOCKET            the server; it ends with the process that started it
+    warm_start.py run SOCKET COMMAND ...  a client, for scripts that call the commands by name; see `commands_on_path`
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import json
 import os
+import selectors
+import shlex
 import signal
 import socket
-import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 
 COMMANDS = {
-    "fairseq-train": "fairseq_cli.train",
-    "fairseq-validate": "fairseq_cli.validate",
-    "fairseq-hydra-train": "fairseq_cli.hydra_train",
+    "fairseq-train": ("fairseq_cli.train", "cli_main"),
+    "fairseq-validate": ("fairseq_cli.validate", "cli_main"),
+    "fairseq-preprocess": ("fairseq_cli.preprocess", "cli_main"),
+    "fairseq-hydra-train": ("fairseq_cli.hydra_train", "cli_main"),
+    "emofair": ("emofair.cli.main", "main"),
 }
 _SIZE = 1 << 20
+_READY = b"ready\n"
 
 
 class Started:
-    """A command under way."""
+    """A command under way on the server at ``path``; ``files`` become its standard input, output and error."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self.pid = json.loads(channel.recv(_SIZE))
+    def __init__(self, path: str, words: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> None:
+        self._channel = _socket()
+        self._channel.connect(path)
+        request = json.dumps([words, cwd, environment]).encode()
+        assert len(request) < _SIZE
+        socket.send_fds(self._channel, [request], files)
+        self.pid = json.loads(self._channel.recv(_SIZE))
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -38,62 +51,110 @@ class Started:
 
     def wait(self) -> int:
         """Its exit status; minus the signal that ended it."""
-        return json.loads(self._channel.recv(_SIZE))
-
-
-def start(words: list[str], cwd: str, environment: dict[str, str], output: int) -> Started:
-    """Start a command of `COMMANDS`; what it prints goes to the file descriptor ``output``. One at a time."""
-    channel = _server()
-    request = json.dumps({"words": words, "cwd": cwd, "environment": environment}).encode()
-    assert len(request) < _SIZE
-    socket.send_fds(channel, [request], [output])
-    return Started(channel)
+        status = json.loads(self._channel.recv(_SIZE))
+        self._channel.close()
+        return status
 
 
 @cache
-def _server() -> socket.socket:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SIZE)
+def server() -> str:
+    """Path of the socket of this process's server, started at the first call."""
+    import subprocess
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="warm")
+    path = os.path.join(folder, "socket")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, __file__, str(theirs.fileno())]
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
-    theirs.close()
+    process = subprocess.Popen(
+        [sys.executable, __file__, "serve", path], env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    while (line := process.stdout.readline()) != _READY:
+        assert line, "the server did not start"
     atexit.register(process.wait)
-    atexit.register(ours.close)  # the server ends when its socket does
-    return ours
+    atexit.register(process.terminate)
+    return path
 
 
-def _serve(channel: socket.socket) -> None:
-    """Fork for every request; in the child run it, in the parent wait for it."""
+@cache
+def commands_on_path() -> str:
+    """A folder for the front of a search path: programs named as `COMMANDS`, which run them on the server."""
+    path = server()
+    folder = os.path.join(os.path.dirname(path), "bin")
+    os.mkdir(folder)
+    for name in COMMANDS:
+        words = shlex.join([sys.executable, "-S", "-E", __file__, "run", path, name])
+        with open(os.path.join(folder, name), "w", opener=lambda file, flags: os.open(file, flags, 0o755)) as file:
+            file.write(f'#!/bin/sh\nexec {words} "$@"\n')
+    return folder
+
+
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SIZE)
+    return made
+
+
+def _serve(path: str) -> None:
+    """Fork for every request; the parent answers with the child's number, and with its status when it has ended."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # when the parent dies
     import fairseq_cli.train
     import fairseq_cli.validate  # noqa: F401
     import hydra  # noqa: F401
 
+    listening = _socket()
+    listening.bind(path)
+    listening.listen(64)
+    selector = selectors.DefaultSelector()
+    selector.register(listening, selectors.EVENT_READ)
+    os.write(1, _READY)
     while True:
-        request, files, _, _ = socket.recv_fds(channel, _SIZE, 1)
-        if not request:
-            return
-        pid = os.fork()
-        if pid == 0:
-            channel.close()
-            _become(**json.loads(request), output=files[0])
-        os.close(files[0])
-        channel.send(json.dumps(pid).encode())
-        channel.send(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+        for key, _ in selector.select():
+            if key.data is None:
+                channel, _ = listening.accept()
+                request, files, _, _ = socket.recv_fds(channel, _SIZE, 3)
+                pid = os.fork()
+                if pid == 0:
+                    selector.close()
+                    for opened in (listening, channel):
+                        opened.close()
+                    _become(*json.loads(request), files)
+                for file in files:
+                    os.close(file)
+                _send(channel, pid)
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (channel, pid))
+            else:
+                channel, pid = key.data
+                selector.unregister(key.fd)
+                os.close(key.fd)
+                _send(channel, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                channel.close()
 
 
-def _become(words: list[str], cwd: str, environment: dict[str, str], output: int) -> None:
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+def _send(channel: socket.socket, number: int) -> None:
+    with suppress(OSError):  # nobody may wait any more
+        channel.send(json.dumps(number).encode())
+
+
+def _become(words: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> None:
+    ctypes.CDLL(None).prctl(1, 0)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    for file in files:
+        os.close(file)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = words
-    sys.exit(importlib.import_module(COMMANDS[os.path.basename(words[0])]).cli_main())
+    module, function = COMMANDS[os.path.basename(words[0])]
+    sys.exit(getattr(importlib.import_module(module), function)())
 
 
 if __name__ == "__main__":
-    sys.path[0] = os.path.dirname(sys.executable)  # as for the command: the folder of the script
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.path[0] = os.path.dirname(sys.executable)  # as for the commands: the folder of the script
+    if sys.argv[1] == "serve":
+        _serve(sys.argv[2])
+    else:
+        status = Started(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2]).wait()
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        sys.exit(status)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from emofair.testing.commands import BIN, run
+from emofair.testing.commands import code_blocks, path_with_environment, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "robertaemo" / "demo.sh"
 
 pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
-
-
-def path_with_environment() -> str:
-    return f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +66,11 @@ def test_snakefile_trains_scores_and_reports_and_does_nothing_twice(demo):
     assert "Nothing to be done" in again
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    """Code blocks of a Markdown page."""
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-
-
 def test_readme_commands_run(demo):
     home, _ = demo
-    tour = [block for block in blocks(ROOT / "README.md", "bash") if "demo_out" in block or block == "emofair doctor\n"]
+    tour = [
+        block for block in code_blocks(ROOT / "README.md", "bash") if "demo_out" in block or block == "emofair doctor\n"
+    ]
     assert len(tour) >= 3
     for block in tour:
         run("bash", "-euo", "pipefail", "-c", block, cwd=home, PATH=path_with_environment())
@@ -89,7 +81,7 @@ def test_readme_python_runs(demo):
     home, _ = demo
     clip = next((home / "demo_out" / "corpus" / "wav").glob("*.wav"))
     shutil.copy(clip, home / "clip.wav")
-    (code,) = blocks(ROOT / "README.md", "python")
+    (code,) = code_blocks(ROOT / "README.md", "python")
     printed = run("python", "-c", code, cwd=home).stdout
     assert re.search(r"(neutral|sad|angry|happy) \{'neutral': 0\.\d+", printed)
 

@@ -98,6 +98,26 @@ def test_the_third_stage_killed_and_resumed_equals_uninterrupted(stage3, corpus,
     assert not differences(stage3[0], tmp_path / "checkpoint_last.pt")
 
 
+def test_labels_of_twice_the_frame_rate_are_thinned(corpus, units, tmp_path):
+    """Those of MFCCs, as in HuBERT's first iteration."""
+    features = ["--features", str(tmp_path / "mfcc"), "--split", "train"]
+    dump = ["--features", "mfcc", "--manifest", str(corpus), "--split", "train", "--out", str(tmp_path / "mfcc")]
+    assert main(["features", *dump]) == 0
+    assert main(["kmeans", *features, "-k", "4,9", "--out", str(tmp_path)]) == 0
+    models = f"{tmp_path / 'km4.npz'},{tmp_path / 'km9.npz'}"
+    assert main(["units", *features, "--kmeans", models, "--out", str(tmp_path)]) == 0
+    train_here(stage3_arguments(corpus, tmp_path, tmp_path / "noted", "--max-update", "2"))
+    for path in tmp_path.glob("train.km*.json"):
+        path.unlink()
+    with pytest.raises(EmofairError, match=r"has \d+ cluster ids for \d+ frames"):
+        train_here(stage3_arguments(corpus, tmp_path, tmp_path / "unknown", "--max-update", "2"))
+    told = ("--max-update", "2", "--label-rate")
+    train_here(stage3_arguments(corpus, tmp_path, tmp_path / "told", *told, "100"))
+    assert not differences(tmp_path / "noted" / "checkpoint_last.pt", tmp_path / "told" / "checkpoint_last.pt")
+    with pytest.raises(EmofairError, match=r"75 ids per second are no multiple of the encoder's 50 frames"):
+        train_here(stage3_arguments(corpus, tmp_path, tmp_path / "odd", *told, "75"))
+
+
 def fine_tune(corpus, encoder, save_dir):
     return train_here(
         [
