@@ -83,6 +83,7 @@ def _hide_known_warnings() -> None:
         r"\s*'\w+' is validated against ConfigStore schema with the same name",
         r"\s*The strict flag in the compose API is deprecated",
         r"'pin_memory' argument is set as true but no accelerator is found",
+        r"Using a non-tuple sequence for multidimensional indexing is deprecated",
         r"`torch\.cuda\.amp\.\w+\(.*\)` is deprecated",
     )
     for message in known:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # What fairseq adds to the figures of a validation.
 FAIRSEQ_FIGURES = ("bsz", "num_updates", "wpb", "wps")
+LOWER_IS_BETTER = {"loss", "mae", "mse", *FAIRSEQ_FIGURES}
 
 
 @dataclass
@@ -76,6 +77,7 @@ class EmofairTask(FairseqTask):
     subsets = Subsets()
     trains = True
     selects_by: Optional[str] = None
+    maximizes: bool = False
     restores: Optional[Path] = None
     _awaits_weights = False
     _validated: Optional[str] = None
@@ -111,6 +113,7 @@ class EmofairTask(FairseqTask):
         if run is not None and "checkpoint" in run:
             self.restores = resume.file_to_restore(run.checkpoint)
             self.selects_by = run.checkpoint.best_checkpoint_metric if self.subsets.valid else None
+            self.maximizes = run.checkpoint.maximize_best_checkpoint_metric
 
     def _check_overlap(self, pairs: Iterable[tuple[str, str]]) -> None:
         quiet = distributed.get_global_rank() > 0
@@ -274,6 +277,13 @@ class EmofairTask(FairseqTask):
             raise EmofairError(
                 f"--best-checkpoint-metric {self.selects_by} is not a figure of a validation here",
                 remedy=f"Choose one of {', '.join(published)}",
+            )
+        if self.selects_by is not None and self.maximizes == (self.selects_by in LOWER_IS_BETTER):
+            end, word = ("highest", "without") if self.maximizes else ("lowest", "with")
+            logger.warning(
+                "the checkpoint with the %s %s is kept as the best one; the other way round %s "
+                "--maximize-best-checkpoint-metric",
+                *(end, self.selects_by, word),
             )
         return self.criterion
 

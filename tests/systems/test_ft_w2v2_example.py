@@ -64,6 +64,24 @@ def test_snakefile_goes_from_public_checkpoints_to_the_report_and_does_nothing_t
     assert "Nothing to be done" in again
 
 
+def test_all_methods_folds_and_seeds_are_planned(tmp_path):
+    plan = run("snakemake", "-s", EXAMPLE / "Snakefile", "-n", cwd=tmp_path, PATH=path_with_environment()).stdout
+    jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE)}
+    assert jobs == {
+        "prepare": 1,
+        "report": 1,
+        "finetune": 12,
+        "evaluate": 12,
+        "total": 38,
+        "stand_in_for_wav2vec2": 2,
+        "stand_in_for_wav2vec": 2,
+        "tapt": 2,
+        "frame_classifier": 2,
+        "cluster": 2,
+        "masked_prediction": 2,
+    }
+
+
 def test_page_names_only_what_exists():
     text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
