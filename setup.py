@@ -15,6 +15,7 @@ EXTRAS = {
     "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.7"],
     "plots": ["matplotlib>=3.7"],
     "hf": ["safetensors>=0.4"],
+    "faiss": ["faiss-cpu>=1.8"],
     "tensorboard": ["tensorboard>=2.10"],
     "pipeline": ["snakemake>=8"],
     "test": [
@@ -24,6 +25,7 @@ EXTRAS = {
         "scipy>=1.10",
         "transformers>=4.40",
         "safetensors>=0.4",
+        "faiss-cpu>=1.8",
         "espeakng-loader>=0.2.4",
         "matplotlib>=3.7",
         "snakemake>=8",

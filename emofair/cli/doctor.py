@@ -25,6 +25,8 @@ INSTALL_FAIRSEQ = f"env -u CUDA_HOME pip install --no-build-isolation --no-deps 
 EXTRAS = {
     "espeakng_loader": ("demo", "the example corpus"),
     "matplotlib": ("plots", "pictures in reports"),
+    "safetensors": ("hf", "Hugging Face folders with .safetensors"),
+    "faiss": ("faiss", "emofair kmeans --backend faiss"),
     "snakemake": ("pipeline", "whole pipelines (folds x seeds)"),
     "tensorboard": ("tensorboard", "--tensorboard-logdir"),
 }

@@ -128,25 +128,30 @@ class _Frames:
                 yield self.features.rows(self.chosen[start : start + size])
 
 
-def _mini_batches(frames: _Frames, k: int, options: FitOptions, rng: np.random.Generator) -> np.ndarray:
-    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
-    from tqdm import tqdm
+def _plus_plus(frames: _Frames, k: int, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """Frames that are far apart, from a random sample (k-means++)."""
+    from sklearn.cluster import kmeans_plusplus
 
-    batch = min(max(options.batch_frames, k), len(frames))
     n = min(len(frames), max(3 * batch, _SAMPLE_PER_CLUSTER * k))
     sample = frames.rows(np.sort(rng.choice(len(frames), n, replace=False, shuffle=False)))
     # scikit-learn would turn the whole sample to float64 for every centroid: twice the time.
-    sample = sample.astype(np.float64)
-    seeds = [int(seed) for seed in rng.integers(1 << 31, size=2)]
-    centroids, _ = kmeans_plusplus(sample, k, random_state=seeds[0])
+    centroids, _ = kmeans_plusplus(sample.astype(np.float64), k, random_state=int(rng.integers(1 << 31)))
+    return centroids.astype(np.float32)
+
+
+def _mini_batches(frames: _Frames, k: int, options: FitOptions, rng: np.random.Generator) -> np.ndarray:
+    from sklearn.cluster import MiniBatchKMeans
+    from tqdm import tqdm
+
+    batch = min(max(options.batch_frames, k), len(frames))
     model = MiniBatchKMeans(
         k,
-        init=centroids.astype(np.float32),
+        init=_plus_plus(frames, k, batch, rng),
         n_init=1,
         batch_size=batch,
         reassignment_ratio=0.0,
         compute_labels=False,
-        random_state=seeds[1],
+        random_state=int(rng.integers(1 << 31)),
     )
     order = rng.permutation(np.arange(len(frames), dtype=np.int32 if len(frames) < 1 << 31 else np.int64))
     # Whole batches only. disable=None: a bar on terminals only.
@@ -156,8 +161,9 @@ def _mini_batches(frames: _Frames, k: int, options: FitOptions, rng: np.random.G
 
 
 def _faiss(frames: _Frames, k: int, options: FitOptions, rng: np.random.Generator) -> np.ndarray:
-    """faiss keeps all frames in memory."""
+    """faiss keeps all frames in memory. Its own start, random frames, can end far from the best centroids."""
     faiss = require("faiss", "faiss", "--backend faiss")
+    start = _plus_plus(frames, k, min(max(options.batch_frames, k), len(frames)), rng)
     x = np.concatenate(list(frames.blocks(1 << 16)))
     model = faiss.Kmeans(
         x.shape[1],
@@ -167,7 +173,7 @@ def _faiss(frames: _Frames, k: int, options: FitOptions, rng: np.random.Generato
         min_points_per_centroid=1,
         max_points_per_centroid=len(x),
     )
-    model.train(x)
+    model.train(x, init_centroids=start)
     return np.asarray(model.centroids, dtype=np.float32).reshape(k, -1)
 
 
