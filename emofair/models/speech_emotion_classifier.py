@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import torch
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
@@ -19,9 +19,10 @@ from emofair.encoders import pretrained
 from emofair.encoders.speech import LAST_LAYER, Encoded, SpeechEncoder
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
+from emofair.models.options import SpanMaskConfig, SpeechEncoderConfig
 from emofair.modules.pooling import ATTENTION_INITS, ATTENTION_SCORES, POOLINGS, make_pooling, mean_by_item
 from emofair.modules.ranges import check_dropout
-from emofair.modules.span_masks import MODES, span_mask
+from emofair.modules.span_masks import span_mask
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +30,9 @@ WEIGHTED = "weighted"
 
 
 @dataclass
-class SpeechEmotionClassifierConfig(FairseqDataclass):
+class SpeechEmotionClassifierConfig(SpanMaskConfig, SpeechEncoderConfig):
     """Options of the model; those left unset take the architecture's value."""
 
-    w2v_path: Optional[str] = field(
-        default=None, metadata={"help": "pretrained encoder: a checkpoint file, or a Hugging Face folder"}
-    )
-    ssl_random: Optional[str] = field(
-        default=None, metadata={"help": "a random encoder of a named size instead: tiny, small, base, large"}
-    )
     pooling: Optional[str] = field(
         default=None, metadata={"help": f"frames to one vector: {', '.join(POOLINGS)} (default: mean)"}
     )
@@ -58,38 +53,9 @@ class SpeechEmotionClassifierConfig(FairseqDataclass):
     head_dropout: Optional[float] = field(
         default=None, metadata={"help": "dropout in front of the output layer (default: 0)"}
     )
-    train_cnn: bool = field(default=False, metadata={"help": "train the convolutions too"})
-    train_projection: bool = field(
-        default=False, metadata={"help": "train the projection between convolutions and Transformer too"}
-    )
-    freeze_mask_emb: bool = field(default=False, metadata={"help": "keep the vector of masked frames as it is"})
     freeze_layers: int = field(default=0, metadata={"help": "keep the lowest N Transformer layers as they are"})
     freeze_encoder: bool = field(default=False, metadata={"help": "train what is on top of the encoder alone"})
     freeze_updates: int = field(default=0, metadata={"help": "train what is on top alone for this many updates"})
-    mask_time_prob: float = field(
-        default=0.08, metadata={"help": "share of frames masked in training, before overlaps"}
-    )
-    mask_time_length: int = field(default=15, metadata={"help": "frames of a masked span"})
-    mask_min_spans: int = field(default=2, metadata={"help": "spans of frames per clip, at least"})
-    mask_channel_prob: float = field(default=0.05, metadata={"help": "share of channels set to 0 in training"})
-    mask_channel_length: int = field(default=64, metadata={"help": "channels of a masked span"})
-    mask_mode: ChoiceEnum(MODES) = field(
-        default="per_row",
-        metadata={"help": "spans placed inside each clip, or as transformers does, over the padded length"},
-    )
-    encoder_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout in the encoder (default: that of its pre-training)"}
-    )
-    attention_dropout: Optional[float] = field(default=None, metadata={"help": "the same on attention weights"})
-    activation_dropout: Optional[float] = field(default=None, metadata={"help": "the same inside feed-forward layers"})
-    dropout_input: Optional[float] = field(default=None, metadata={"help": "the same on the encoder's input"})
-    layerdrop: Optional[float] = field(default=0.0, metadata={"help": "chance to skip a layer in training"})
-    checkpoint_activations: bool = field(
-        default=False, metadata={"help": "recompute the encoder's activations in the backward pass to save memory"}
-    )
-    encoder_ssl_json: Optional[str] = field(
-        default=None, metadata={"help": "shape of the encoder; written by training, not by hand"}
-    )
 
 
 ARCHITECTURES: dict[str, dict[str, object]] = {

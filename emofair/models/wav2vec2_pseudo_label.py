@@ -7,7 +7,6 @@ arXiv 2110.06309.
 from dataclasses import dataclass, field
 from typing import Optional
 
-from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -16,37 +15,14 @@ from torch.nn import functional as F
 from emofair.encoders import pretrained
 from emofair.encoders.speech import LAST_LAYER, SpeechEncoder
 from emofair.encoders.speech_spec import SpeechSpec
+from emofair.models.options import SpeechEncoderConfig
 
 
 @dataclass
-class Wav2Vec2PseudoLabelConfig(FairseqDataclass):
+class Wav2Vec2PseudoLabelConfig(SpeechEncoderConfig):
     """Options of the model."""
 
-    w2v_path: Optional[str] = field(
-        default=None, metadata={"help": "encoder to start from: a checkpoint file, or a Hugging Face folder"}
-    )
-    ssl_random: Optional[str] = field(
-        default=None, metadata={"help": "a random encoder of a named size instead: tiny, small, base, large"}
-    )
     head_hidden: int = field(default=256, metadata={"help": "width of the hidden layer of each head"})
-    train_cnn: bool = field(default=False, metadata={"help": "train the convolutions too"})
-    train_projection: bool = field(
-        default=False, metadata={"help": "train the projection between convolutions and Transformer too"}
-    )
-    freeze_mask_emb: bool = field(default=False, metadata={"help": "keep the vector of masked frames as it is"})
-    encoder_dropout: Optional[float] = field(
-        default=None, metadata={"help": "dropout in the encoder (default: that of its pre-training)"}
-    )
-    attention_dropout: Optional[float] = field(default=None, metadata={"help": "the same on attention weights"})
-    activation_dropout: Optional[float] = field(default=None, metadata={"help": "the same inside feed-forward layers"})
-    dropout_input: Optional[float] = field(default=None, metadata={"help": "the same on the encoder's input"})
-    layerdrop: Optional[float] = field(default=0.0, metadata={"help": "chance to skip a layer in training"})
-    checkpoint_activations: bool = field(
-        default=False, metadata={"help": "recompute the encoder's activations in the backward pass to save memory"}
-    )
-    encoder_ssl_json: Optional[str] = field(
-        default=None, metadata={"help": "shape of the encoder; written by training, not by hand"}
-    )
 
 
 @register_model("wav2vec2_pseudo_label", dataclass=Wav2Vec2PseudoLabelConfig)

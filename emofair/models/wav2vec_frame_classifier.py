@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import torch
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
@@ -21,8 +20,9 @@ from emofair.checkpoints.wav2vec import LoadedWav2Vec, load_wav2vec
 from emofair.encoders.wav2vec import Wav2Vec
 from emofair.encoders.wav2vec_spec import Wav2VecSpec
 from emofair.errors import EmofairError
+from emofair.models.options import SpanMaskConfig
 from emofair.modules.pooling import mean_by_item, mean_over_time
-from emofair.modules.span_masks import MODES, span_mask
+from emofair.modules.span_masks import span_mask
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ TINY = Wav2VecSpec(
 
 
 @dataclass
-class Wav2VecFrameClassifierConfig(FairseqDataclass):
+class Wav2VecFrameClassifierConfig(SpanMaskConfig):
     """Options of the model."""
 
     w2v_path: Optional[str] = field(default=None, metadata={"help": "pretrained wav2vec, as wav2vec_large.pt"})
@@ -50,17 +50,6 @@ class Wav2VecFrameClassifierConfig(FairseqDataclass):
     no_align_pad: bool = field(
         default=False,
         metadata={"help": "frames as published: 272 samples late, and one or two fewer than wav2vec 2.0's"},
-    )
-    mask_time_prob: float = field(
-        default=0.08, metadata={"help": "share of frames masked in training, before overlaps"}
-    )
-    mask_time_length: int = field(default=15, metadata={"help": "frames (of 10 ms) of a masked span"})
-    mask_min_spans: int = field(default=2, metadata={"help": "spans of frames per clip, at least"})
-    mask_channel_prob: float = field(default=0.05, metadata={"help": "share of channels set to 0 in training"})
-    mask_channel_length: int = field(default=64, metadata={"help": "channels of a masked span"})
-    mask_mode: ChoiceEnum(MODES) = field(
-        default="per_row",
-        metadata={"help": "spans placed inside each clip, or as transformers does, over the padded length"},
     )
     encoder_ssl_json: Optional[str] = field(
         default=None, metadata={"help": "shape of the encoder; written by training, not by hand"}
