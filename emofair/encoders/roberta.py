@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from argparse import Namespace
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from fairseq.models.transformer import TransformerEncoder
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from emofair.encoders.shapes import unfilled
+from emofair.encoders.spec import Spec
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
 from emofair.special_tokens import PAD
@@ -23,12 +24,14 @@ POSITIONS = ("learned", "sinusoidal", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class RobertaSpec:
+class RobertaSpec(Spec):
     """Everything that is needed to rebuild an encoder exactly, except its weights.
 
     ``max_positions`` counts usable tokens: a learned table of 514 rows holds 512. The defaults are those of RoBERTa
     (arXiv 1907.11692).
     """
+
+    what: ClassVar[str] = "a RoBERTa encoder"
 
     vocab_size: int
     embed_dim: int
@@ -64,19 +67,6 @@ class RobertaSpec:
             raise EmofairError(
                 f"positions of an encoder are {self.positions!r}, expected one of {', '.join(POSITIONS)}"
             )
-
-    def to_json(self) -> str:
-        """One line of JSON, the form in which a fine-tuned checkpoint stores its encoders."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> RobertaSpec:
-        """The inverse of `to_json`; unknown or missing fields are an `EmofairError`."""
-        try:
-            fields = json.loads(text)
-            return cls(**fields)
-        except (json.JSONDecodeError, TypeError) as error:
-            raise EmofairError(f"not the description of a RoBERTa encoder: {error}") from None
 
 
 class RobertaTokenEncoder(nn.Module):

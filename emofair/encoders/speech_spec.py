@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any
+from typing import Any, ClassVar
 
 from emofair.checkpoints.layer_spec import geometry, parse_layers
 from emofair.data.audio import SAMPLE_RATE
+from emofair.encoders.spec import Spec
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
 
@@ -19,7 +19,7 @@ _LARGEST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechSpec:
+class SpeechSpec(Spec):
     """The shape of a speech encoder; the defaults are those of wav2vec 2.0 BASE (arXiv 2006.11477).
 
     ``kind`` is "wav2vec2", "hubert" (arXiv 2106.07447; the same network) or "wavlm" (arXiv 2110.13900; with gated
@@ -28,6 +28,8 @@ class SpeechSpec:
     convolution) or "layer_norm" (after each). ``layer_norm_first`` is the pre-norm form of the large models.
     ``normalize``: every clip is brought to zero mean and unit variance before it comes in.
     """
+
+    what: ClassVar[str] = "a speech encoder"
 
     kind: str = "wav2vec2"
     conv_layers: tuple[tuple[int, int, int], ...] = CONV_LAYERS
@@ -88,18 +90,6 @@ class SpeechSpec:
     def receptive_field(self) -> int:
         """Samples that one frame sees (400: 25 ms)."""
         return geometry(self.conv_layers)[1]
-
-    def to_json(self) -> str:
-        """One line of JSON, the form in which a fine-tuned checkpoint stores its encoder."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> SpeechSpec:
-        """The inverse of `to_json`; unknown or missing fields are an `EmofairError`."""
-        try:
-            return cls(**json.loads(text))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise EmofairError(f"not the description of a speech encoder: {error}") from None
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from typing import Any, ClassVar
 
 from emofair.checkpoints.layer_spec import geometry, parse_layers
 from emofair.data.audio import SAMPLE_RATE
+from emofair.encoders.spec import Spec
 from emofair.errors import EmofairError
 
 ACTIVATIONS = ("relu", "gelu")
@@ -41,7 +42,7 @@ class QuantizerSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wav2VecSpec:
+class Wav2VecSpec(Spec):
     """The shape of a wav2vec; the defaults are those of wav2vec large (arXiv 1904.05862).
 
     ``conv_layers`` make the features z, ``aggregator_layers`` the context c; both are (channels, kernel, stride). With
@@ -49,6 +50,8 @@ class Wav2VecSpec:
     ``skip_context`` add the input of a layer to its output and scale the sum by the root of ``residual_scale``.
     ``normalize``: every clip is brought to zero mean and unit variance before it comes in.
     """
+
+    what: ClassVar[str] = "a wav2vec"
 
     conv_layers: tuple[tuple[int, int, int], ...] = CONV_LAYERS
     aggregator_layers: tuple[tuple[int, int, int], ...] = AGGREGATOR_LAYERS
@@ -103,17 +106,8 @@ class Wav2VecSpec:
         """Samples that one frame of z sees (465: 29 ms)."""
         return geometry(self.conv_layers)[1]
 
-    def to_json(self) -> str:
-        """One line of JSON, the form in which a trained checkpoint stores its encoder."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
     @classmethod
-    def from_json(cls, text: str) -> Wav2VecSpec:
-        """The inverse of `to_json`; unknown or missing fields are an `EmofairError`."""
-        try:
-            fields = json.loads(text)
-            if fields.get("quantizer") is not None:
-                fields["quantizer"] = QuantizerSpec(**fields["quantizer"])
-            return cls(**fields)
-        except (AttributeError, json.JSONDecodeError, TypeError) as error:
-            raise EmofairError(f"not the description of a wav2vec: {error}") from None
+    def read_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the class from what the JSON holds."""
+        quantizer = fields.get("quantizer")
+        return {**fields, "quantizer": None if quantizer is None else QuantizerSpec(**quantizer)}
