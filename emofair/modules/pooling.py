@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from emofair.errors import EmofairError
 
 POOLINGS = ("mean", "mean_drop_last", "max", "attention", "attentive_statistics")
+# Those that give a weighted mean of the frames: what a linear layer makes of it is the weighted mean of what it makes
+# of each frame.
+WEIGHTED_MEANS = ("mean", "mean_drop_last", "attention")
 ATTENTION_SCORES = ("tanh", "linear", "mlp")
 ATTENTION_INITS = ("uniform", "xavier", "zero")
 
@@ -29,13 +32,21 @@ class MeanPooling(nn.Module):
         super().__init__()
         self.drop_last = drop_last
 
-    def forward(self, features: Tensor, padding: Tensor) -> Tensor:
-        """features [B, T, C], padding [B, T] → [B, C]."""
+    def _left_out(self, padding: Tensor) -> Tensor:
         if self.drop_last and padding.size(1) > 1:
             # The first frame stays: there must be one to average.
             last = torch.ones_like(padding[:, :1])
             padding = torch.cat([padding[:, :1], padding[:, 1:-1] | padding[:, 2:], last], dim=1)
-        return mean_over_time(features, padding)
+        return padding
+
+    def weights(self, features: Tensor, padding: Tensor) -> Tensor:
+        """Weight [B, T] of every frame in fp32; it adds up to 1."""
+        keep = (~self._left_out(padding)).float()
+        return keep / keep.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def forward(self, features: Tensor, padding: Tensor) -> Tensor:
+        """features [B, T, C], padding [B, T] → [B, C]."""
+        return mean_over_time(features, self._left_out(padding))
 
 
 class MaxPooling(nn.Module):

@@ -74,21 +74,28 @@ class KMeans:
 
     def check_fits(self, features: Features, name: PathLike) -> None:
         """Raise EmofairError when ``features`` have another width than those of the fit, or another source."""
-        if self.dim != features.dim:
+        self.check_source(features.dim, features.record["source"], f"in {features.folder}", name)
+
+    def check_source(
+        self,
+        dim: int,
+        source: dict[str, Any],
+        where: str,
+        name: PathLike,
+        remedy: str = "Use features of the same checkpoint and layer, or fit again",
+    ) -> None:
+        """`check_fits` for features of width ``dim`` and of this ``source`` (see `Extractor`), found ``where``."""
+        if self.dim != dim:
             raise EmofairError(
-                f"its centroids have {self.dim} dimensions, the features in {features.folder} have {features.dim}",
+                f"its centroids have {self.dim} dimensions, the features {where} have {dim}",
                 file=name,
                 remedy="Use a k-means that was fitted on the same encoder and layer",
             )
-        fitted, given = self.facts.get("features", {}).get("source"), features.record["source"]
-        if fitted is not None and fitted != given:
-            differing = [key for key in {**fitted, **given} if fitted.get(key) != given.get(key)]
-            told = ", ".join(f"{key} {_short(fitted.get(key))}, here {_short(given.get(key))}" for key in differing)
-            raise EmofairError(
-                f"was fitted on other features than those in {features.folder} ({told})",
-                file=name,
-                remedy="Use features of the same checkpoint and layer, or fit again",
-            )
+        fitted = self.facts.get("features", {}).get("source")
+        if fitted is not None and fitted != source:
+            differing = [key for key in {**fitted, **source} if fitted.get(key) != source.get(key)]
+            told = ", ".join(f"{key} {_short(fitted.get(key))}, here {_short(source.get(key))}" for key in differing)
+            raise EmofairError(f"was fitted on other features than those {where} ({told})", file=name, remedy=remedy)
 
 
 def load_kmeans(path: PathLike) -> KMeans:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from emofair.errors import EmofairError
-from emofair.modules.pooling import POOLINGS, make_pooling, mean_over_time
+from emofair.modules.pooling import POOLINGS, WEIGHTED_MEANS, make_pooling, mean_over_time
 
 
 def test_mean_of_what_is_not_padding():
@@ -64,6 +64,16 @@ def test_attention_that_starts_at_zero_is_the_mean_and_its_statistics_the_popula
     mean, spread = both(x, padding)[1].chunk(2)
     torch.testing.assert_close(mean, x[1, :4].mean(dim=0))
     torch.testing.assert_close(spread, (x[1, :4].var(dim=0, unbiased=False) + 1e-5).sqrt())
+
+
+@pytest.mark.parametrize("name", WEIGHTED_MEANS)
+def test_a_weighted_mean_has_its_weights(name):
+    x, padding = frames()
+    pool, _ = make_pooling(name, 4, init="xavier")
+    weights = pool.weights(x, padding)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
+    assert not weights[padding].any()
+    torch.testing.assert_close(torch.einsum("bt,btc->bc", weights, x), pool(x, padding))
 
 
 def test_tanh_attention_is_the_published_formula():
