@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
@@ -13,10 +15,21 @@ from emofair.checkpoints.fairseq_form import configuration_of
 from emofair.checkpoints.fairseq_speech import options_of
 from emofair.checkpoints.loaded_speech import PRETRAINING, LoadedSpeech
 from emofair.checkpoints.to_fairseq import configuration, stored_form, write_checkpoint
+from emofair.errors import EmofairError
 
 # Width of the output layer of published models by the width of their Transformer, for files that have none.
 _FINAL_DIM = {768: 256, 1024: 768, 1280: 1024}
 _SEED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NewLabels:
+    """Other labels to predict: ``n`` of them, called 0 to n - 1. A table of embeddings says what the labels mean, so it
+    never stays, even where as many rows are there; the projection in front of it may (``keep_projection``)."""
+
+    n: int
+    keep_projection: bool = False
+    seed: int = _SEED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,26 +40,42 @@ class Written:
     new: list[str]
 
 
-def write(loaded: LoadedSpeech, out: str | PathLike[str]) -> Written:
+def write(
+    loaded: LoadedSpeech,
+    out: str | PathLike[str],
+    *,
+    labels: NewLabels | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Written:
     """Write the encoder as the model of fairseq that it is of, with all that a strict load asks for.
 
     wav2vec 2.0 keeps its quantiser and projections. HuBERT's label embeddings belong to a clustering and are left out:
-    the model gets the dictionaries of whoever goes on training it. Raises `EmofairError` where fairseq has no such
-    model and where nothing can be written.
+    with ``labels`` there are new, random ones, for ``--finetune-from-model`` with a dictionary of as many; without, the
+    model gets the dictionaries of whoever loads it. ``facts`` (`emofair.data.leak_check`) say what the weights have
+    seen. Raises `EmofairError` where fairseq has no such model and where nothing can be written.
     """
+    if labels is not None and loaded.spec.kind != "hubert":
+        raise EmofairError(
+            f"{loaded.spec.kind} has no labels that could be reset", file=loaded.path, remedy="Give a HuBERT"
+        )
     if loaded.spec.kind == "wavlm":
         write_checkpoint({"cfg": options_of(loaded.spec), "model": loaded.state}, out)
         return Written(sorted(loaded.pretraining), [])
     with configuration_of(loaded.path):
-        checkpoint, left_out, new = _checkpoint(loaded)
+        checkpoint, left_out, new = _checkpoint(loaded, labels, facts or {})
     write_checkpoint(checkpoint, out)
     return Written(left_out, new)
 
 
-def _checkpoint(loaded: LoadedSpeech) -> tuple[dict[str, Any], list[str], list[str]]:
+def _checkpoint(
+    loaded: LoadedSpeech, labels: NewLabels | None, facts: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str], list[str]]:
     spec, given = loaded.spec, loaded.pretraining
     options = _model_options(loaded)
-    heads = _heads(loaded, options)
+    heads = _heads(loaded, options, labels)
+    if labels is not None:
+        stays = "final_proj." if labels.keep_projection else ()
+        given = {name: value for name, value in given.items() if name.startswith(stays)}
     kept = {name: given[name] for name in heads if name in given and given[name].shape == heads[name].shape}
     new = {name: value for name, value in heads.items() if name not in kept}
     hubert = spec.kind == "hubert"
@@ -55,13 +84,26 @@ def _checkpoint(loaded: LoadedSpeech) -> tuple[dict[str, Any], list[str], list[s
         if hubert
         else [*("--task", "audio_pretraining")]
     )
-    arguments = [".", *task, "--arch", spec.kind, "--criterion", spec.kind.removesuffix("2")]
+    # Not a folder: these weights were not trained here, whatever lies where the command was typed.
+    arguments = [os.devnull, *task, "--arch", spec.kind, "--criterion", spec.kind.removesuffix("2")]
     arguments += ["--sample-rate", str(spec.sample_rate), *(["--normalize"] if spec.normalize else [])]
     cfg = configuration(arguments, options)
     criterion = "HubertCriterion" if hubert else "Wav2vecCriterion"
-    task_state = {"dictionaries": [None]} if hubert else {}
-    checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, task_state, criterion)
-    return checkpoint, sorted(given.keys() - kept.keys()), sorted(new)
+    task_state = {"dictionaries": [_dictionary(labels)]} if hubert else {}
+    checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, {**task_state, **facts}, criterion)
+    return checkpoint, sorted(loaded.pretraining.keys() - kept.keys()), sorted(new)
+
+
+def _dictionary(labels: NewLabels | None) -> Any:
+    """fairseq's dictionary of the labels: four special symbols come first, so label k is entry k + 4."""
+    if labels is None:
+        return None
+    from fairseq.data import Dictionary
+
+    dictionary = Dictionary()
+    for label in range(labels.n):
+        dictionary.add_symbol(str(label))
+    return dictionary
 
 
 def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
@@ -91,7 +133,7 @@ def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
     return options
 
 
-def _heads(loaded: LoadedSpeech, options: dict[str, Any]) -> dict[str, Tensor]:
+def _heads(loaded: LoadedSpeech, options: dict[str, Any], labels: NewLabels | None) -> dict[str, Tensor]:
     """What fairseq's model has beside its encoder, with fresh weights (the same for the same sizes)."""
     from fairseq.models.hubert.hubert import HubertConfig, HubertModel
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
@@ -100,10 +142,10 @@ def _heads(loaded: LoadedSpeech, options: dict[str, Any]) -> dict[str, Tensor]:
     # One small layer: the others are the encoder's, and need not be made.
     options = options | {"encoder_layers": 1, "encoder_ffn_embed_dim": 1}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        torch.manual_seed(_SEED if labels is None else labels.seed)
         if loaded.spec.kind == "hubert":
             task = HubertPretrainingConfig(sample_rate=loaded.spec.sample_rate, label_rate=50)
-            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [None])
+            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [_dictionary(labels)])
         else:
             model = Wav2Vec2Model(Wav2Vec2Config(**options))
     return {name: value for name, value in model.state_dict().items() if name.startswith(PRETRAINING)}

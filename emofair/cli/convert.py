@@ -3,10 +3,13 @@
     emofair convert original_checkpoint_best.pt --to fairseq --out checkpoint_best.pt
     emofair convert wav2vec2-base/ --to fairseq --out wav2vec2_base.pt
     emofair convert hubert_base_ls960.pt --to hf --out hubert-base/
+    emofair convert hubert_base_ls960.pt --to fairseq --reset-labels 50 --out hubert_base_50.pt
 
 Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008.06682), to fairseq; wav2vec 2.0, HuBERT
 and WavLM of fairseq, Microsoft, Hugging Face, torchaudio and FT-w2v2-ser, to fairseq (a file) or hf (a folder for
-transformers). Weights come out bit for bit; what has no place in the other form is listed.
+transformers). Weights come out bit for bit; what has no place in the other form is listed. --reset-labels gives a
+HuBERT a new, random table of label embeddings, for fairseq's hubert_pretraining to go on with other cluster ids
+(--finetune-from-model): ids of another clustering mean something else even where there are as many.
 """
 
 from __future__ import annotations
@@ -28,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speech-heads", metavar="N", type=int, help="those of the speech encoder, if it does not tell"
     )
+    parser.add_argument(
+        "--reset-labels", metavar="K", type=int, help="HuBERT to fairseq: forget its labels, expect K others"
+    )
+    parser.add_argument(
+        "--keep-final-proj", action="store_true", help="with --reset-labels: keep the projection in front of them"
+    )
+    parser.add_argument("--seed", metavar="S", type=int, default=1, help="of --reset-labels (default: 1)")
     parser.add_argument(
         "--trust", action="store_true", help="let INPUT run code of its own; only if you trust who made it"
     )
@@ -71,13 +81,18 @@ def _speech_encoder(args: argparse.Namespace) -> str:
     from emofair.checkpoints import huggingface_folder, speech_to_fairseq
     from emofair.checkpoints.loaded_speech import listing
     from emofair.checkpoints.speech import load_speech_encoder
+    from emofair.data.leak_check import TRAINED_IDS
+    from emofair.tasks.waveform import facts_of_stage
 
+    labels = _new_labels(args)
     loaded = load_speech_encoder(args.input, attention_heads=args.speech_heads, trust=args.trust or None)
     if args.to == "hf":
         left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, loaded.pretraining, loaded.options)
         new = []
     else:
-        written = speech_to_fairseq.write(loaded, args.out)
+        seen = {} if Path(args.input).suffix == ".safetensors" else facts_of_stage(args.input, args.trust or None) or {}
+        facts = {name: seen[name] for name in ("corpus", "fold", TRAINED_IDS) if name in seen}
+        written = speech_to_fairseq.write(loaded, args.out, labels=labels, facts=facts)
         left_out, new = written.left_out, written.new
     spec = loaded.spec
     size = sum(value.numel() for value in loaded.state.values()) / 1e6
@@ -87,3 +102,17 @@ def _speech_encoder(args: argparse.Namespace) -> str:
     if new:
         told.append(f"random, for the input has none: {listing(new)}")
     return "; ".join(told)
+
+
+def _new_labels(args: argparse.Namespace):
+    from emofair.checkpoints.speech_to_fairseq import NewLabels
+
+    if args.reset_labels is None:
+        if args.keep_final_proj:
+            raise EmofairError("--keep-final-proj does nothing without --reset-labels K")
+        return None
+    if args.to != "fairseq":
+        raise EmofairError("--reset-labels is for fairseq's pre-training", remedy="Use --to fairseq")
+    if args.reset_labels < 2:
+        raise EmofairError(f"--reset-labels {args.reset_labels}: nothing can be told apart", remedy="Give 2 or more")
+    return NewLabels(args.reset_labels, args.keep_final_proj, args.seed)

@@ -26,15 +26,15 @@ def write_option(cfg: DictConfig, **values: object) -> None:
             config.update(values)
 
 
-def facts_of_stage(path: str) -> Optional[dict[str, Any]]:
+def facts_of_stage(path: str, trust: Optional[bool] = None) -> Optional[dict[str, Any]]:
     """What is known of the data that a checkpoint was trained on; None for a public model.
 
     A checkpoint of ours tells it. One of a stock fairseq task names the folder of its manifests, which is read if it is
-    still there, and the checkpoint that it went on from, which is asked in turn.
+    still there, and the checkpoint that it went on from, which is asked in turn. ``trust`` as for `safe.load`.
     """
     if os.path.isdir(path):
         return None
-    checkpoint = safe.load(path, weights=False)
+    checkpoint = safe.load(path, trust=trust, weights=False)
     state = as_dict(checkpoint.get("task_state"))
     if leak_check.TRAINED_IDS in state:
         return state

@@ -13,7 +13,10 @@ from emofair.checkpoints import safe
 from emofair.checkpoints.speech import load_speech_encoder
 from emofair.cli.main import main
 from emofair.encoders.speech import SpeechEncoder
+from emofair.tasks.waveform import facts_of_stage
+from emofair.testing.clips import tone_corpus
 from emofair.testing.commands import train_here
+from emofair.testing.speech import CLASSES as CLASSES_OF_HUBERT
 from emofair.testing.speech import (
     LAYOUTS,
     fairseq_checkpoint,
@@ -190,6 +193,79 @@ def test_training_goes_on_from_it(tmp_path, capsys):
     assert trained.spec.normalize and trained.spec.conv_layers == started.spec.conv_layers
     difference = (trained.state["encoder.layers.0.fc1.weight"] - started.state["encoder.layers.0.fc1.weight"]).abs()
     assert 0 < difference.max() < 1e-3
+
+
+@pytest.mark.parametrize("k", [CLASSES_OF_HUBERT - 4, 50])
+def test_reset_labels_leave_the_encoder_and_forget_the_table_even_of_the_same_shape(k, tmp_path, capsys):
+    first = tiny_speech_checkpoint(tmp_path / "first.pt", "hubert")
+    said = convert(capsys, first, "fairseq", tmp_path / "new.pt", "--reset-labels", str(k))
+    assert "left out: final_proj.bias, final_proj.weight, label_embs_concat" in said
+    assert "random, for the input has none: final_proj.bias, final_proj.weight, label_embs_concat" in said
+    model, _ = stock(tmp_path / "new.pt")  # strictly
+    before, after = safe.load(first)["model"], model.state_dict()
+    assert after["label_embs_concat"].shape == (k + 4, 12)
+    for name in ("label_embs_concat", "final_proj.weight"):
+        assert before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+    assert after["label_embs_concat"].min() >= 0 and after["label_embs_concat"].max() <= 1
+    encoder = load_speech_encoder(first).state
+    assert_equal({name: after[name] for name in encoder}, encoder)
+    kept = convert(
+        *(capsys, first, "fairseq", tmp_path / "kept.pt"), "--reset-labels", str(k), "--keep-final-proj", "--seed", "2"
+    )
+    assert "left out: label_embs_concat;" in kept
+    kept = safe.load(tmp_path / "kept.pt")["model"]
+    assert torch.equal(kept["final_proj.weight"], before["final_proj.weight"])
+    assert not torch.equal(kept["label_embs_concat"], after["label_embs_concat"])
+
+
+def test_hubert_pretraining_goes_on_with_reset_labels_and_remembers_what_was_seen(tmp_path, capsys):
+    corpus = tone_corpus(tmp_path / "tones", {"train": 4, "valid": 2}, seconds=(1.0, 1.2))
+    for split in ("train", "valid"):
+        sizes = [int(line.split("\t")[1]) for line in (corpus / f"{split}.tsv").read_text().splitlines()[1:]]
+        rows = [" ".join(str(t % 9) for t in range((n - 400) // 320 + 1)) for n in sizes]
+        (corpus / f"{split}.km").write_text("\n".join(rows) + "\n")
+    (corpus / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(9)))
+    first = tiny_speech_checkpoint(tmp_path / "first.pt", "hubert")
+    convert(capsys, first, "fairseq", tmp_path / "start.pt", "--reset-labels", "9")
+
+    def train(start, save_dir):
+        model = safe.load(start)["cfg"]["model"]
+        shape = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers")
+        shape += ("encoder_attention_heads", "final_dim", "conv_pos", "conv_pos_groups")
+        options = [word for name in shape for word in (f"--{name.replace('_', '-')}", str(model[name]))]
+        train_here(
+            [
+                *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", '["km"]'),
+                *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert", *options, "--mask-prob", 0.3),
+                *("--mask-length", 3, "--optimizer", "adam", "--lr", "1e-4", "--batch-size", 2, "--max-update", 1),
+                *("--cpu", "--num-workers", 0, "--max-sample-size", 16000, "--min-sample-size", 1000),
+                *("--required-batch-size-multiple", 1, "--save-dir", save_dir, "--finetune-from-model", start),
+            ]
+        )
+        return save_dir / "checkpoint_last.pt"
+
+    trained = train(tmp_path / "start.pt", tmp_path / "tapt")
+    assert facts_of_stage(str(tmp_path / "start.pt")) is None
+    seen = facts_of_stage(str(trained))["trained_ids"]
+    assert len(seen) == 4
+    # The next label space: what the weights have seen goes along.
+    convert(capsys, trained, "fairseq", tmp_path / "again.pt", "--reset-labels", "9", "--seed", "3")
+    assert facts_of_stage(str(tmp_path / "again.pt"))["trained_ids"] == seen
+    assert facts_of_stage(str(train(tmp_path / "again.pt", tmp_path / "cpt")))["trained_ids"] == seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "to", "options", "told"),
+    [
+        ("wav2vec2", "fairseq", ("--reset-labels", "5"), "wav2vec2 has no labels that could be reset"),
+        ("hubert", "hf", ("--reset-labels", "5"), "--reset-labels is for fairseq's pre-training"),
+        ("hubert", "fairseq", ("--reset-labels", "1"), "--reset-labels 1: nothing can be told apart"),
+        ("hubert", "fairseq", ("--keep-final-proj",), "does nothing without --reset-labels"),
+    ],
+)
+def test_labels_that_cannot_be_reset_are_told(kind, to, options, told, tmp_path, capsys):
+    first = tiny_speech_checkpoint(tmp_path / "first.pt", kind)
+    assert told in refuse(capsys, first, to, tmp_path / "out", *options)
 
 
 def test_what_has_no_counterpart_is_listed(tmp_path, capsys):
