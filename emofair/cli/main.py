@@ -21,6 +21,7 @@ VERBS = (
     "validate",
     "evaluate",
     "predict",
+    "timeline",
     "convert",
     "report",
     "doctor",

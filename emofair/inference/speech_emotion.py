@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,6 +14,9 @@ from emofair.data.speech_dataset import normalized, pad_waveforms, windows_of
 from emofair.errors import EmofairError
 from emofair.inference.checkpoint import LoadedCheckpoint
 from emofair.inference.prediction import Prediction, Wave, count, predictions, samples_of
+
+if TYPE_CHECKING:
+    from emofair.inference.timeline import Timeline
 
 
 class SpeechEmotionPredictor:
@@ -21,10 +27,11 @@ class SpeechEmotionPredictor:
     """
 
     def __init__(self, loaded: LoadedCheckpoint, *, window_seconds: float | None = None) -> None:
-        if window_seconds is not None and window_seconds <= 0:
+        if window_seconds is not None and not 0 < window_seconds < math.inf:
             raise EmofairError(f"windows of {window_seconds} s", remedy="Give seconds above 0, or none")
         self.model, self.task, self.facts = loaded.model, loaded.task, loaded.facts
         self.mode = loaded.task.mode
+        self.window_seconds = window_seconds
         self.window = None if window_seconds is None else round(window_seconds * SAMPLE_RATE)
 
     def open_tokenizers(self) -> None:
@@ -54,3 +61,34 @@ class SpeechEmotionPredictor:
         with torch.inference_mode():
             logits, _ = self.model(wav.to(device), n_samples.to(device), item=item, n_items=len(clips))
         return predictions(self.mode, logits)
+
+    def timeline(
+        self,
+        wav: Wave,
+        *,
+        hop_seconds: float | None = None,
+        smooth: str = "median",
+        width: int = 5,
+        penalty: float = 3.0,
+        kmeans: str | os.PathLike[str] | None = None,
+        features_layer: int | None = None,
+        features_checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Timeline:
+        """One recording frame by frame: what each adds to the logits, and the emotion of each.
+
+        See `emofair.inference.timeline`; ``smooth``, ``width`` and ``penalty`` are those of `Smoothing`.
+        """
+        from emofair.inference.smoothing import Smoothing
+        from emofair.inference.timeline import timeline
+
+        return timeline(
+            self.model,
+            self.mode.classes,
+            wav,
+            window_seconds=self.window_seconds,
+            hop_seconds=hop_seconds,
+            smoothing=Smoothing(smooth, width, penalty),
+            kmeans=kmeans,
+            features_layer=features_layer,
+            features_checkpoint=features_checkpoint,
+        )

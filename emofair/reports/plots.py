@@ -28,15 +28,17 @@ def require_matplotlib() -> Any:
     return require("matplotlib", "plots", "drawing pictures")
 
 
-def _pyplot() -> Any:
+def open_pyplot() -> Any:
+    """matplotlib's pyplot, set up to draw into files; raises `MissingExtra` where it is not installed."""
     require_matplotlib().use("Agg")  # no screen
     from matplotlib import pyplot
 
     return pyplot
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
-    # Without the version of matplotlib in the file, the same numbers give the same bytes.
+def save_png(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a figure; the same numbers give the same bytes."""
+    # That needs the version of matplotlib left out of the file.
     figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.08, metadata={"Software": None})
 
 
@@ -47,7 +49,7 @@ def draw_confusion(
 
     ``counts`` is ``[k, k]``. Raises `MissingExtra` without matplotlib.
     """
-    pyplot = _pyplot()
+    pyplot = open_pyplot()
     matrix = np.asarray(counts, dtype=float)
     k = len(classes)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -74,7 +76,7 @@ def draw_confusion(
         bar.outline.set_visible(False)
         bar.ax.set_yticklabels(["0 %", "50 %", "100 %"])
         bar.set_label("of the true class")
-        _save(figure, path)
+        save_png(figure, path)
         pyplot.close(figure)
 
 
@@ -88,7 +90,7 @@ def draw_curves(
     ``panels`` are (axis label, {subset: [{epoch: value} per run]}). The mean is drawn over the epochs that all runs
     have. Raises `MissingExtra` without matplotlib.
     """
-    pyplot = _pyplot()
+    pyplot = open_pyplot()
     from matplotlib.ticker import MaxNLocator
 
     colours = ("#1f77b4", "#d95f02", "#4d4d4d", "#7570b3")
@@ -112,5 +114,5 @@ def draw_curves(
             axes.legend()
         if title:
             figure.suptitle(title, fontsize=FONT_SIZE, x=0.01, ha="left")
-        _save(figure, path)
+        save_png(figure, path)
         pyplot.close(figure)
