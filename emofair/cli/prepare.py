@@ -9,6 +9,7 @@ speakers or sounds are on both sides of a split; each of these has an option to 
     emofair prepare emodb --root emodb --p1-valid 0.1 --out data/emodb --check
     emofair prepare cremad --root CREMA-D --fold-count 5 --out data/cremad
     emofair prepare json --labeldir labels_sess --root Audio_16k --out data/mine
+    emofair prepare scp --train-src-path train.scp --valid-src-path valid.scp --test-src-path test.scp --out data/mine
     emofair prepare meld --root MELD.Raw --text-only --out data/meld
     emofair prepare mosi --root CMU_MOSI --label-files T_data/mosi --out data/mosi
     emofair prepare tsv --list items.tsv --out data/mine
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from emofair.corpora import Source
 
 HELP = "a corpus or a list of clips -> manifests; --check verifies them"
-SOURCES = ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi", "mosei", "json", "tsv", "synthetic")
+SOURCES = ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi", "mosei", "json", "scp", "tsv", "synthetic")
 _DOWNLOADS = tuple(source for source in SOURCES if source != "synthetic")
+
+_SCP = ("train_src_path", "valid_src_path", "test_src_path")
 
 # Options that only some sources have: a wrong one is an error instead of being ignored.
 _ONLY_FOR = {
@@ -47,7 +50,8 @@ _ONLY_FOR = {
     "labelpath": ("json",),
     "labeldir": ("json",),
     "list": ("tsv",),
-    "labels": ("tsv",),
+    "labels": ("scp", "tsv"),
+    **dict.fromkeys(_SCP, ("scp",)),
     "clips": ("synthetic",),
     "seed": (*prepare_folds.DIVISIBLE, "json"),
     "root": _DOWNLOADS,
@@ -64,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", nargs="?", metavar="SOURCE", choices=SOURCES, help=f"{', '.join(SOURCES)}; none to check --out alone"
     )
     parser.add_argument(
-        "--root", "--datadir", metavar="DIR", help="folder of the download (tsv, json: what file names are relative to)"
+        "--root",
+        "--datadir",
+        metavar="DIR",
+        help="folder of the download (json, scp, tsv: what file names are relative to)",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the manifests")
     parser.add_argument("--check", action="store_true", help="decode all audio and verify the manifests in --out")
@@ -91,9 +98,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("json")
     group.add_argument("--labelpath", metavar="FILE", help="label JSON: {Train: {file: emotion}, Val: {}, Test: {}}")
     group.add_argument("--labeldir", metavar="DIR", help="folder with one label JSON for each fold")
+    group = parser.add_argument_group("scp")
+    for option in _SCP:
+        split = option.partition("_")[0]
+        group.add_argument(
+            f"--{option.replace('_', '-')}", metavar="FILE", help=f"{split}: name path label, a line each"
+        )
     group = parser.add_argument_group("tsv")
     group.add_argument("--list", metavar="FILE", help="tab-separated list with a header: id wav text label split")
-    group.add_argument("--labels", metavar="A,B,...", help="the labels that may occur (default: any)")
+    group.add_argument(
+        "--labels", metavar="A,B,...", help="the labels that may occur (default: any; scp: those of IEMOCAP)"
+    )
     group = parser.add_argument_group("synthetic")
     group.add_argument("--clips", type=int, metavar="N", help="how many clips to make")
 
@@ -112,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         check_folder(args.out)
         prepare_folds.check_arguments(args)
     # Paths in manifests are absolute.
-    for option in ("root", "list", "label_files", "labelpath", "labeldir"):
+    for option in ("root", "list", "label_files", "labelpath", "labeldir", *_SCP):
         if getattr(args, option) is not None:
             setattr(args, option, os.path.abspath(getattr(args, option)))
     if args.source == "synthetic":
@@ -176,12 +191,19 @@ def _divide_and_write(args: argparse.Namespace, source: Source) -> None:
 
 
 def _read(args: argparse.Namespace) -> Source:
-    from emofair.corpora import cmu, cremad, emodb, iemocap, label_json, meld, ravdess, tsv
+    from emofair.corpora import cmu, cremad, emodb, iemocap, label_json, meld, ravdess, scp, tsv
 
+    labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
+    if args.source == "scp":
+        lists = {option.partition("_")[0]: path for option in _SCP if (path := getattr(args, option)) is not None}
+        if "train" not in lists:
+            raise EmofairError(
+                "scp needs a training list", remedy="--train-src-path FILE, a line each: name path label"
+            )
+        return scp.read(lists, root=args.root, labels=labels)
     if args.source == "tsv":
         if args.list is None:
             raise EmofairError("tsv needs a list", remedy="--list items.tsv, columns id wav text label split")
-        labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
         divided = not prepare_folds.makes_folds(args)
         return tsv.read(args.list, root=args.root, labels=labels, audio=not args.text_only, divided=divided)
     if args.source == "json" and (args.labelpath is None) == (args.labeldir is None):
