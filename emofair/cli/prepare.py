@@ -100,15 +100,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--labeldir", metavar="DIR", help="folder with one label JSON for each fold")
     group = parser.add_argument_group("scp")
     for option in _SCP:
-        split = option.partition("_")[0]
-        group.add_argument(
-            f"--{option.replace('_', '-')}", metavar="FILE", help=f"{split}: name path label, a line each"
-        )
+        flag, split = f"--{option.replace('_', '-')}", option.partition("_")[0]
+        group.add_argument(flag, metavar="FILE", help=f"{split}: name, path and label, a line each")
     group = parser.add_argument_group("tsv")
     group.add_argument("--list", metavar="FILE", help="tab-separated list with a header: id wav text label split")
-    group.add_argument(
-        "--labels", metavar="A,B,...", help="the labels that may occur (default: any; scp: those of IEMOCAP)"
-    )
+    group.add_argument("--labels", metavar="A,B,...", help="labels that may occur (default: any; scp: IEMOCAP's)")
     group = parser.add_argument_group("synthetic")
     group.add_argument("--clips", type=int, metavar="N", help="how many clips to make")
 
@@ -197,9 +193,7 @@ def _read(args: argparse.Namespace) -> Source:
     if args.source == "scp":
         lists = {option.partition("_")[0]: path for option in _SCP if (path := getattr(args, option)) is not None}
         if "train" not in lists:
-            raise EmofairError(
-                "scp needs a training list", remedy="--train-src-path FILE, a line each: name path label"
-            )
+            raise EmofairError("scp needs a training list", remedy="--train-src-path FILE, lines of name path label")
         return scp.read(lists, root=args.root, labels=labels)
     if args.source == "tsv":
         if args.list is None:

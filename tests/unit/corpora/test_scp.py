@@ -88,8 +88,8 @@ def test_a_corpus_comes_out(lists, capsys):
     out = lists / "corpus"
     assert prepare(lists, out, "--check") == 0
     assert "check: 0 errors" in capsys.readouterr().out
-    items = read_split(out, "test")
-    assert [(item.id, item.label, item.n_samples) for item in items][0] == ("Ses03F_impro00_F000", "hap", 4000)
+    item = read_split(out, "test")[0]
+    assert (item.id, item.label, item.n_samples) == ("Ses03F_impro00_F000", "hap", 4000)
 
 
 def test_one_list_for_validation_and_test_is_refused(lists, capsys):
