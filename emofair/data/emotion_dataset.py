@@ -16,6 +16,7 @@ from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 
+BALANCES = ("none", "resample")
 LABEL_MODES = ("hard", "soft_sample", "soft_ce")
 CLASS_WEIGHTS = ("inv_freq", "none")
 
@@ -90,7 +91,8 @@ class SpeechEmotionDataset(SpeechDataset):
 
     Long [B] class indices, or with ``label_mode`` "soft_ce" float [B, K] distributions. With "soft_sample" the class is
     drawn anew in every epoch of training, from (seed, epoch, index). Evaluation is always against the one class that is
-    most likely.
+    most likely. With ``balance`` "resample" an epoch of training has as many items, drawn with replacement so that all
+    classes are equally likely.
     """
 
     def __init__(
@@ -99,11 +101,20 @@ class SpeechEmotionDataset(SpeechDataset):
         split: str,
         distributions: np.ndarray | None,
         label_mode: str = "hard",
+        balance: str = "none",
         **options,
     ) -> None:
         super().__init__(items, split, **options)
-        self.distributions, self.label_mode = distributions, label_mode
+        self.distributions, self.label_mode, self.balance = distributions, label_mode, balance
         self.labels = None if distributions is None else distributions.argmax(axis=1)
+
+    def pool(self) -> np.ndarray:
+        """The items of the epoch."""
+        if self.balance == "none":
+            return super().pool()
+        shares = (1.0 / np.bincount(self.labels))[self.labels]
+        rng = np.random.default_rng([self.seed, self.epoch, 2])
+        return rng.choice(len(self), size=len(self), p=shares / shares.sum())
 
     def _target(self, index: int) -> Any:
         if not self.training or self.label_mode == "hard":

@@ -180,14 +180,21 @@ class SpeechDataset(EmofairDataset):
         start = self._crop_start(sample["id"], len(wav), target)
         return {**sample, "waves": [wav[start : start + target]], "start": sample["start"] + start}
 
+    def pool(self) -> np.ndarray:
+        """The items of the epoch, as indices in any order."""
+        return np.arange(len(self))
+
     def ordered_indices(self) -> np.ndarray:
         """Indices in the order from which batches are cut."""
-        if not self.training or self.order == "length":
+        if not self.training:
             return super().ordered_indices()
         rng = np.random.default_rng([self.seed, self.epoch])
+        shuffled = rng.permutation(self.pool())
         if self.order == "random":
-            return rng.permutation(len(self))
-        by_length = np.lexsort((rng.permutation(len(self)), self.sizes))
+            return shuffled
+        by_length = shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
+        if self.order == "length":
+            return by_length
         return np.concatenate([rng.permutation(part) for part in np.array_split(by_length, self.n_buckets)])
 
     def batch_by_size(

@@ -13,6 +13,7 @@ from emofair.data import manifests
 from emofair.data.audio import SAMPLE_RATE
 from emofair.data.base import EmofairDataset
 from emofair.data.emotion_dataset import (
+    BALANCES,
     CLASS_WEIGHTS,
     LABEL_MODES,
     SpeechEmotionDataset,
@@ -67,6 +68,10 @@ class SpeechEmotionConfig(EmofairTaskConfig):
     )
     class_weights: ChoiceEnum(CLASS_WEIGHTS) = field(
         default="inv_freq", metadata={"help": "weight of a class in the loss: by rarity in the training split, or none"}
+    )
+    balance: ChoiceEnum(BALANCES) = field(
+        default="none",
+        metadata={"help": "resample: draw the items of an epoch with replacement, all classes equally likely"},
     )
     class_weight_values: Optional[str] = field(
         default=None, metadata={"help": "the weights themselves; written by training, not by hand"}
@@ -208,6 +213,7 @@ class SpeechEmotionTask(WaveformTask):
             split,
             self._distributions(items, split) if labelled or trains else None,
             str(cfg.label_mode),
+            str(cfg.balance),
             normalize=self.normalize,
             resample=self.resamples,
             max_samples=samples(cfg.max_seconds),

@@ -89,6 +89,28 @@ def test_targets_of_each_label_mode(items):
         assert targets(items, mode, training=False).tolist() == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.parametrize("order", ["length", "bucket", "random"])
+def test_resampling_makes_classes_equally_likely_and_follows_seed_and_epoch(items, order):
+    few = [items[0], *items[1::3], *items[2::3]]  # 1 angry, 2 neutral, 2 sad
+    votes = label_distributions(few, CLASSES, "train", "corpus", "hard")
+
+    def drawn(epoch, seed=1, training=True):
+        options = {"order": order, "n_buckets": 2, "seed": seed, "training": training}
+        dataset = SpeechEmotionDataset(few, "train", votes, "hard", "resample", **options)
+        dataset.set_epoch(epoch)
+        return dataset, dataset.ordered_indices()
+
+    dataset, first = drawn(1)
+    assert len(first) == 5
+    assert np.array_equal(first, drawn(1)[1])
+    assert not all(np.array_equal(drawn(epoch)[1], drawn(epoch, seed=2)[1]) for epoch in range(1, 5))
+    counts = sum(np.bincount(dataset.labels[drawn(epoch)[1]], minlength=3) for epoch in range(1, 401))
+    assert counts / 2000 == pytest.approx([1 / 3] * 3, abs=0.05)
+    if order == "length":
+        assert (np.diff(dataset.sizes[first]) >= 0).all()
+    assert sorted(drawn(1, training=False)[1]) == [0, 1, 2, 3, 4]
+
+
 def test_without_labels_there_is_no_target(items):
     dataset = SpeechEmotionDataset(items, "train", None)
     assert "target" not in dataset.collater([dataset[0]])
