@@ -163,8 +163,10 @@ def timeline(
 
 def check_splits(model: torch.nn.Module) -> None:
     """Raise EmofairError for a model whose logits are not a sum over frames."""
-    works = f"A timeline needs a speech_emotion_classifier that pools by {', '.join(WEIGHTED_MEANS)}, head without "
-    works += "hidden layer"
+    works = (
+        f"A timeline needs a speech_emotion_classifier that pools by {', '.join(WEIGHTED_MEANS)} and has no hidden "
+        "layer in its head (--head-hidden 0)"
+    )
     if not isinstance(model, SpeechEmotionClassifier):
         raise EmofairError(f"the logits of a {type(model).__name__} do not split into shares of frames", remedy=works)
     if model.cfg.pooling not in WEIGHTED_MEANS:
@@ -182,18 +184,19 @@ def window_samples(
             raise EmofairError("a step without windows", remedy="Give --window-seconds with --hop-seconds")
         return None, None
     spec = model.spec
-    shortest = spec.receptive_field / SAMPLE_RATE
+    shortest = (spec.receptive_field + spec.hop) / SAMPLE_RATE
     if not shortest <= window_seconds < math.inf:
-        raise EmofairError(f"windows of {window_seconds} s hold no frame", remedy=f"Give {shortest} or more")
-    window = round(window_seconds * SAMPLE_RATE)
-    # Beyond as many frames as a window has, some would be in none.
-    longest = model.encoder.n_frames(window) * spec.hop / SAMPLE_RATE
-    if hop_seconds is None:
-        return window, window // 2
-    if not 1 / SAMPLE_RATE <= hop_seconds <= longest:
         raise EmofairError(
-            f"a step of {hop_seconds} s between windows of {window_seconds} s",
-            remedy=f"Give --hop-seconds above 0 and at most {longest}: every frame is in a window then",
+            f"windows of {window_seconds} s hold less than two frames", remedy=f"Give {shortest} or more"
+        )
+    window = round(window_seconds * SAMPLE_RATE)
+    # With a longer step a frame could fall between two windows, whose frames are rounded to those of the recording.
+    longest = (model.encoder.n_frames(window) - 1) * spec.hop
+    hop_seconds = window // 2 / SAMPLE_RATE if hop_seconds is None else hop_seconds
+    if not 1 <= hop_seconds * SAMPLE_RATE <= longest:
+        raise EmofairError(
+            f"a step of {hop_seconds} s between windows of {window_seconds} s may leave frames out",
+            remedy=f"Give --hop-seconds above 0 and at most {longest / SAMPLE_RATE}",
         )
     hop = round(hop_seconds * SAMPLE_RATE)
     return window, hop
@@ -225,8 +228,8 @@ def decompose(
     length, n_frames = spans[0][1], model.encoder.n_frames(n)
     in_window = model.encoder.n_frames(length)
     starts = np.array([start for start, _ in spans])
-    # Rounded to the nearest frame; the last window may not reach beyond the last frame.
-    offsets = np.minimum((2 * starts + spec.hop) // (2 * spec.hop), n_frames - in_window)
+    offsets = np.minimum((2 * starts + spec.hop) // (2 * spec.hop), n_frames - in_window)  # to the nearest frame
+    offsets[-1] = n_frames - in_window  # the last window ends with the recording
     k = model.classifier.out_features
     logits = torch.zeros(k, dtype=torch.float64)
     attention, counts = torch.zeros(2, n_frames, dtype=torch.float64)

@@ -40,7 +40,7 @@ def record(timeline: Timeline, **facts: Any) -> dict[str, Any]:
         "logits": dict(zip(classes, _numbers(timeline.logits), strict=True)),
         "probabilities": dict(zip(classes, _numbers(timeline.probabilities), strict=True)),
         "n_frames": len(timeline.times),
-        "segments": [segment._asdict() for segment in timeline.segments],
+        "segments": [{**segment._asdict(), "posterior": _number(segment.posterior)} for segment in timeline.segments],
         "frames": frames,
     }
 
@@ -82,7 +82,11 @@ def check_textgrid_may_go(path: Path) -> None:
 
 
 def _numbers(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.9g}") for value in values.tolist()]
+    return [_number(value) for value in values.tolist()]
+
+
+def _number(value: float) -> float:
+    return float(f"{value:.9g}")
 
 
 def _json(value: Any) -> str:

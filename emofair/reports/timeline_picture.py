@@ -87,7 +87,8 @@ def _draw_waveform(axes: Any, timeline: Timeline) -> None:
     for segment in timeline.segments:
         axes.axvspan(segment.start, segment.end, ymin=0.9, ymax=1.0, linewidth=0, **style[segment.label])
     axes.set_ylim(-most, 1.45 * most)
-    axes.set_yticks([])
+    axes.set_yticks([1.3275 * most], ["decision"])
+    axes.tick_params(axis="y", length=0)
     axes.set_ylabel("waveform")
 
 
@@ -123,8 +124,9 @@ def _draw_contributions(axes: Any, timeline: Timeline) -> None:
     axes.stairs(values, edges, color=colour, linewidth=1.0, baseline=None)
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.margins(y=0.15)
-    axes.set_ylabel("share of\nlogit (× T)")
-    axes.set_title(f"{timeline.label}: logit {timeline.logits[winner]:.2f} = mean of the curve", loc="right", pad=2)
+    axes.set_ylabel("contribution\n(× frames)")
+    logit = f"{timeline.logits[winner]:.2f}".replace("-", "\N{MINUS SIGN}")
+    axes.set_title(f"{timeline.label}: logit {logit} = mean of the curve", loc="right", pad=2)
 
 
 def _draw_clusters(axes: Any, timeline: Timeline) -> None:

@@ -78,12 +78,12 @@ export -f pretrain_masked pretrain_contrastive finetune once
 
 for system in $SYSTEMS; do
     [ "$system" = none ] || for fold in $FOLDS; do echo "$system $fold"; done
-done | xargs -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1.pretrained" "pretrain_$0" "$1"'
+done | xargs -r -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1.pretrained" "pretrain_$0" "$1"'
 for seed in $SEEDS; do
     for fold in $FOLDS; do
         for system in $SYSTEMS; do echo "$system $fold $seed"; done
     done
-done | xargs -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1/seed$2.scored" finetune "$0" "$1" "$2"'
+done | xargs -r -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1/seed$2.scored" finetune "$0" "$1" "$2"'
 
 compare=()
 case " $SYSTEMS " in *" none "*) compare=(--compare none) ;; esac
