@@ -83,11 +83,12 @@ def _draw_waveform(axes: Any, timeline: Timeline) -> None:
     seconds = first * (timeline.seconds / len(timeline.samples))
     axes.fill_between(seconds, low, high, color=INK, linewidth=0.4)
     most = 1.05 * float(np.abs(timeline.samples).max())
-    style = dict(zip(timeline.classes, colours(len(timeline.classes)), strict=True))
-    for segment in timeline.segments:
-        axes.axvspan(segment.start, segment.end, ymin=0.9, ymax=1.0, linewidth=0, **style[segment.label])
+    strip = (1.2 * most, 0.25 * most)
+    for label, style in zip(timeline.classes, colours(len(timeline.classes)), strict=True):
+        bars = [(segment.start, segment.end - segment.start) for segment in timeline.segments if segment.label == label]
+        axes.broken_barh(bars, strip, linewidth=0, **style)
     axes.set_ylim(-most, 1.45 * most)
-    axes.set_yticks([1.3275 * most], ["decision"])
+    axes.set_yticks([strip[0] + strip[1] / 2], ["decision"])
     axes.tick_params(axis="y", length=0)
     axes.set_ylabel("waveform")
 

@@ -55,7 +55,7 @@ finetune() {
     if [ "$system" = none ]; then start="--ssl-random small"; else start="--w2v-path $OUT/$system/fold$fold/checkpoint_last.pt"; fi
     emofair train --data "$OUT/data/fold$fold" --task speech_emotion --arch wav2vec2_ser $start \
         --criterion emotion_classification --pooling attentive_statistics --train-cnn --train-projection \
-        --mask-channel-length 16 --max-seconds 2 $ADAM --lr 5e-4 --max-update 500 --batch-size 16 --validate-interval 2 \
+        --mask-channel-length 16 --max-seconds 2 $ADAM --lr 5e-4 --max-update 300 --batch-size 16 --validate-interval 2 \
         --best-checkpoint-metric uar --maximize-best-checkpoint-metric --seed "$seed" --save-dir "$run" \
         --log-file "$run.log"
     mv "$run.log" "$run/train.log"
