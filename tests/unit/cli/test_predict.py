@@ -351,3 +351,17 @@ def test_lists_that_are_empty_or_not_parallel(home, model):
         model.predict_many([wav, wav], ["x"])
     with pytest.raises(EmofairError, match="1 speech and 2 text are not parallel"):
         model.predict_tokens([np.array([0, 5, 2])], [np.array([0, 5, 2])] * 2)
+
+
+def test_models_of_tokens_have_no_timeline(home, tmp_path, capsys):
+    words = [
+        "--checkpoint",
+        home / "joint" / "checkpoint_best.pt",
+        home / "wav" / "clip12.wav",
+        "--out",
+        tmp_path / "x",
+    ]
+    assert main(["timeline", *map(str, words)]) == 2
+    told = capsys.readouterr().err
+    assert "checkpoint_best.pt: models of the task 'emotion_prediction' have no timeline" in told
+    assert not (tmp_path / "x").exists()

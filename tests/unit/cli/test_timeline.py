@@ -15,7 +15,7 @@ from emofair.data.textgrid import Interval, IntervalTier, TextGrid, read_textgri
 from emofair.errors import MissingExtra
 from emofair.inference.provenance import file_sha256
 from emofair.testing.clips import CLASSES, tone_corpus
-from emofair.testing.commands import seed_arguments, train_here
+from emofair.testing.commands import train_here
 from emofair.units.extractors import EncoderFeatures
 from emofair.units.kmeans import KMeans
 
@@ -179,10 +179,3 @@ def test_a_picture_that_cannot_be_drawn(home, tmp_path, capsys, monkeypatch):
     assert timeline(home, tmp_path) == 0
     assert capsys.readouterr().err.startswith("emofair: note: no picture: drawing pictures needs")
     assert names(tmp_path) == FILES[:3]
-
-
-def test_models_that_do_not_listen_are_refused(home, ssl_dir, token_corpora, tmp_path, capsys):
-    train_here([*seed_arguments(token_corpora(), ssl_dir, tmp_path / "run"), "--no-save-optimizer-state"])
-    assert timeline(home, tmp_path / "out", checkpoint=tmp_path / "run" / "checkpoint_best.pt") == 2
-    told = capsys.readouterr().err
-    assert "checkpoint_best.pt: models of the task 'emotion_prediction' have no timeline" in told
