@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,24 @@ def from_flags(arguments: Sequence[str]) -> Any:
     cfg = convert_namespace_to_omegaconf(args)
     add_defaults(cfg)
     return cfg
+
+
+def options_of(group: str, name: str) -> set[str]:
+    """The options of a task, model, criterion, optimizer or lr_scheduler that is registered under ``name``."""
+    import emofair
+
+    emofair.register()
+    from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY
+    from fairseq.registry import REGISTRIES
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    if group == "model":
+        config = MODEL_DATACLASS_REGISTRY[ARCH_MODEL_NAME_REGISTRY.get(name, name)]
+    elif group == "task":
+        config = TASK_DATACLASS_REGISTRY[name]
+    else:
+        config = REGISTRIES[group]["dataclass_registry"][name]
+    return {field.name for field in dataclasses.fields(config)} | {"_name"}
 
 
 def plain(cfg: Any) -> dict[str, Any]:
