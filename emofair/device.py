@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from emofair.errors import EmofairError
@@ -26,3 +27,17 @@ def find_device(name: str | torch.device) -> torch.device:
     if device.index is not None and device.index >= present:
         raise EmofairError(f"--device {name}, and there are {present} GPUs, counted from 0", remedy="Use --device cuda")
     return device
+
+
+@cache
+def _cpu_has_fast_bf16() -> bool:
+    import torch
+
+    # Named with an underscore by torch, so they may go.
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe is not None and probe() for probe in probes)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 have instructions of their own there; a CPU without emulates them, slowly."""
+    return device.type != "cpu" or _cpu_has_fast_bf16()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emofair.checkpoints.layer_spec import geometry
+from emofair.device import has_fast_bf16
 
 
 class ConvFrontEnd(nn.Module):
@@ -63,9 +64,11 @@ class ConvFrontEnd(nn.Module):
                 n_samples = wav.new_full((wav.size(0),), wav.size(1), dtype=torch.long)
             wav = F.pad(wav, (0, self.receptive_field - wav.size(1)))
         dtype = self.output_dtype(wav.device)
+        # Without instructions for it, bf16 takes a CPU several times as long as fp32, and says less.
+        computed = torch.float32 if dtype == torch.bfloat16 and not has_fast_bf16(wav.device) else dtype
         trains = torch.is_grad_enabled() and (wav.requires_grad or any(p.requires_grad for p in self.parameters()))
         with torch.autocast(wav.device.type, enabled=False):
-            return (self._trained if trains else self._inferred)(wav, n_samples, dtype)
+            return (self._trained if trains else self._inferred)(wav, n_samples, computed).to(dtype)
 
     def output_dtype(self, device: torch.device) -> torch.dtype:
         """Type of the features: that of autocast where it is on, else that of the weights."""

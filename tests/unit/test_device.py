@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from emofair.cli.main import main
-from emofair.device import find_device
+from emofair.device import find_device, has_fast_bf16
 from emofair.errors import EmofairError
 from emofair.units.vq_wav2vec import SpeechTokenizer
 
@@ -45,3 +47,12 @@ def test_every_command_says_so_before_it_reads_anything(device, said, capsys, mo
         assert line.startswith("emofair: error: --device") and said in line
     with pytest.raises(EmofairError, match=said):
         SpeechTokenizer("absent.pt", None, device=device)
+
+
+def test_a_cpu_has_fast_bf16_where_it_has_instructions_for_it():
+    assert has_fast_bf16(torch.device("cuda"))
+    info = Path("/proc/cpuinfo")
+    if not info.exists() or "flags" not in info.read_text():
+        pytest.skip("the processor does not tell its features here")
+    flags = info.read_text().split()
+    assert has_fast_bf16(torch.device("cpu")) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
