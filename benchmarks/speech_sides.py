@@ -24,10 +24,9 @@ MASKS = {"time_prob": 0.08, "time_length": 15, "channel_prob": 0.1, "channel_len
 
 def spec_of(size: str) -> Any:
     """The encoder's shape; layer drop and what differs between the programs' defaults is off."""
-    from emofair.encoders.pretrained import RANDOM_SIZES
-    from emofair.encoders.speech_spec import SpeechSpec
+    from emofair.encoders.pretrained import SPEECH_SIZES
 
-    return SpeechSpec(**RANDOM_SIZES[size])
+    return SPEECH_SIZES[size]
 
 
 def our_model(size: str) -> nn.Module:
@@ -142,10 +141,13 @@ def noise(batch: int, seconds: float, device: str, seed: int = 0) -> Tensor:
     return (0.1 * torch.randn(batch, round(16000 * seconds), generator=generator)).to(device)
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
-    """The precision of a run; weights stay in fp32."""
-    dtype = PRECISIONS[precision]
-    return torch.autocast(device.split(":")[0], dtype or torch.bfloat16, enabled=dtype is not None)
+def autocast(device: str, precision: str, *, ours: bool = False) -> torch.autocast:
+    """The precision of a run; weights stay in fp32. Ours leaves bf16 out where its commands do."""
+    from emofair.device import autocast_pays
+
+    asked = PRECISIONS[precision] is not None
+    enabled = autocast_pays(torch.device(device), asked) if ours else asked
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=enabled)
 
 
 def frontend_side(name: str, size: str, precision: str, batch: int, seconds: float, device: str) -> Callable:
@@ -164,14 +166,14 @@ def frontend_side(name: str, size: str, precision: str, batch: int, seconds: flo
     return turn
 
 
-def trainer(model: nn.Module, device: str, precision: str) -> Callable[..., float]:
-    """A training step with AdamW on what is not frozen: forward, backward, update."""
+def trainer(name: str, model: nn.Module, device: str, precision: str) -> Callable[..., float]:
+    """A training step of a side with AdamW on what is not frozen: forward, backward, update."""
     model = model.to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
 
     def step(target: Tensor, *args: Any, **inputs: Any) -> float:
         optimizer.zero_grad(set_to_none=True)
-        with autocast(device, precision):
+        with autocast(device, precision, ours=name == "ours"):
             logits, _ = model(*args, **inputs)
             loss = F.cross_entropy(logits.float(), target)
         loss.backward()
@@ -184,7 +186,7 @@ def trainer(model: nn.Module, device: str, precision: str) -> Callable[..., floa
 def step_side(name: str, size: str, precision: str, batch: int, seconds: float, device: str) -> Callable:
     """A fine-tuning step on clips of one length."""
     torch.manual_seed(0)
-    step = trainer(MODELS[name](size), device, precision)
+    step = trainer(name, MODELS[name](size), device, precision)
     wav = noise(batch, seconds, device)
     n_samples = torch.full((batch,), wav.size(1), device=device)
     target = torch.arange(batch, device=device) % CLASSES
@@ -207,7 +209,7 @@ def epoch_side(
     """
     torch.manual_seed(0)
     model = MODELS[name](size)
-    step = trainer(model, device, precision)
+    step = trainer(name, model, device, precision)
     step(torch.zeros(1, dtype=torch.long, device=device), noise(1, 1.0, device))  # what is done once is not counted
     batches = _our_batches if name == "ours" else _grouped_batches
     dataset = batches(folder, batch)

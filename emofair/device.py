@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -41,3 +44,16 @@ def _cpu_has_fast_bf16() -> bool:
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether products in bfloat16 have instructions of their own there; a CPU without emulates them, slowly."""
     return device.type != "cpu" or _cpu_has_fast_bf16()
+
+
+def autocast_pays(device: torch.device, asked: bool) -> bool:
+    """Whether to compute in bfloat16 autocast where it was ``asked`` for: not where that is slower than fp32."""
+    if asked and not has_fast_bf16(device):
+        _warn_of_slow_bf16()
+        return False
+    return asked
+
+
+@cache
+def _warn_of_slow_bf16() -> None:
+    logger.warning("this CPU has no bfloat16 instructions: autocast would double the time, and fp32 is used instead")

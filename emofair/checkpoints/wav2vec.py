@@ -43,11 +43,12 @@ _FIELDS = {
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWav2Vec:
-    """A pretrained wav2vec: its shape, its weights in `Wav2Vec`'s names (fairseq's), its file."""
+    """A pretrained wav2vec: its shape, its weights in `Wav2Vec`'s names (fairseq's), its file and the file's form."""
 
     spec: Wav2VecSpec
     state: dict[str, Tensor]
     path: Path
+    source: str = "wav2vec"
 
 
 def load_wav2vec(path: str | PathLike[str]) -> LoadedWav2Vec:

@@ -81,8 +81,7 @@ def _speech_encoder(args: argparse.Namespace) -> str:
     from emofair.checkpoints import huggingface_folder, speech_to_fairseq
     from emofair.checkpoints.loaded_speech import listing
     from emofair.checkpoints.speech import load_speech_encoder
-    from emofair.data.leak_check import TRAINED_IDS
-    from emofair.tasks.waveform import facts_of_stage
+    from emofair.checkpoints.trained_on import trained_on
 
     labels = _new_labels(args)
     loaded = load_speech_encoder(args.input, attention_heads=args.speech_heads, trust=args.trust or None)
@@ -90,8 +89,7 @@ def _speech_encoder(args: argparse.Namespace) -> str:
         left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, loaded.pretraining, loaded.options)
         new = []
     else:
-        seen = {} if Path(args.input).suffix == ".safetensors" else facts_of_stage(args.input, args.trust or None) or {}
-        facts = {name: seen[name] for name in ("corpus", "fold", TRAINED_IDS) if name in seen}
+        facts = trained_on(args.input, args.trust or None) or {}
         written = speech_to_fairseq.write(loaded, args.out, labels=labels, facts=facts)
         left_out, new = written.left_out, written.new
     spec = loaded.spec

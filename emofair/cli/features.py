@@ -80,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
         rank=args.rank,
         nshard=args.nshard,
         options=options,
-        autocast_bf16=args.autocast_bf16,
         checkpoint=args.checkpoint,
         manifest=str(Path(args.manifest).resolve()),
     )

@@ -27,6 +27,7 @@ from emofair.errors import EmofairError
 TRAINED_IDS = "trained_ids"
 """Key of the hashes in a task's state."""
 
+_FACTS = ("corpus", "fold", TRAINED_IDS)
 HELD_OUT = ("test", "valid")
 _DIGITS = 16
 
@@ -62,6 +63,11 @@ def facts_of(
     for facts in earlier:
         hashes.update(trained_hashes(facts) or ())
     return {"corpus": corpus.get("name"), "fold": corpus.get("fold"), TRAINED_IDS: sorted(hashes)}
+
+
+def only_facts(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all that a task's state or a feature dump holds, what `facts_of` put there."""
+    return {name: state[name] for name in _FACTS if name in state}
 
 
 def trained_hashes(trained: Trained) -> set[str] | None:

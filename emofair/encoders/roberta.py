@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from emofair.encoders.shapes import unfilled
+from emofair.encoders.shapes import FillableModule
 from emofair.encoders.spec import Spec
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
@@ -69,7 +68,7 @@ class RobertaSpec(Spec):
             )
 
 
-class RobertaTokenEncoder(nn.Module):
+class RobertaTokenEncoder(FillableModule):
     """RoBERTa without its language-model head: token ids in, features of the last layer out.
 
     The Transformer is fairseq's own and its parameter names are fairseq's (``sentence_encoder.*``), so weights of any
@@ -87,21 +86,6 @@ class RobertaTokenEncoder(nn.Module):
         self.checkpoint_activations(checkpoint_activations)
         if not embedding.weight.is_meta:
             self.sentence_encoder.apply(init_bert_params)
-
-    @classmethod
-    def unfilled(cls, spec: RobertaSpec, *, checkpoint_activations: bool = False) -> RobertaTokenEncoder:
-        """An fp32 encoder whose weights are memory as it was found, for `load_state_dict` to fill."""
-        with unfilled():
-            return cls(spec, checkpoint_activations=checkpoint_activations)
-
-    @classmethod
-    def from_state(
-        cls, spec: RobertaSpec, state: Mapping[str, Tensor], *, checkpoint_activations: bool = False
-    ) -> RobertaTokenEncoder:
-        """An fp32 encoder with a copy of the weights in ``state``."""
-        encoder = cls.unfilled(spec, checkpoint_activations=checkpoint_activations)
-        encoder.load_state_dict(state)
-        return encoder
 
     @property
     def embed_dim(self) -> int:

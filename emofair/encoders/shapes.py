@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _RANDOM = (Tensor.normal_, Tensor.uniform_)
@@ -39,3 +40,20 @@ def shapes_only() -> Iterator[None]:
     """
     with torch.device("meta"), _LeaveAsFound():
         yield
+
+
+class FillableModule(nn.Module):
+    """Base of encoders that are made from a ``spec``, their shape, and then filled from a file."""
+
+    @classmethod
+    def unfilled(cls, spec: Any, **options: Any):
+        """An fp32 encoder whose weights are memory as it was found, for `load_state_dict` to fill."""
+        with unfilled():
+            return cls(spec, **options)
+
+    @classmethod
+    def from_state(cls, spec: Any, state: Mapping[str, Tensor], **options: Any):
+        """An fp32 encoder with a copy of the weights in ``state``."""
+        encoder = cls.unfilled(spec, **options)
+        encoder.load_state_dict(state)
+        return encoder

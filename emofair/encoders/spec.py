@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
+from emofair.checkpoints.layer_spec import geometry
 from emofair.errors import EmofairError
 
 
@@ -30,3 +31,19 @@ class Spec:
     def read_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the class from what the JSON holds."""
         return fields
+
+
+class ConvSpec(Spec):
+    """Base of descriptions whose encoders begin with ``conv_layers``, (channels, kernel, stride) each."""
+
+    conv_layers: tuple[tuple[int, int, int], ...]
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return geometry(self.conv_layers)[0]
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame of the convolutions sees."""
+        return geometry(self.conv_layers)[1]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from fairseq.models.wav2vec.wav2vec2 import TransformerSentenceEncoderLayer
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
+from fairseq.utils import get_activation_fn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from emofair.encoders.conv_frontend import ConvFrontEnd
-from emofair.encoders.shapes import unfilled
+from emofair.encoders.shapes import FillableModule
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
-from emofair.modules.relative_position import GatedRelativeAttention
+from emofair.modules.dropout import Dropout, dropout
+from emofair.modules.self_attention import GatedRelativeAttention, SelfAttention
 
 FIRST_LAYER, LAST_LAYER = 0, -1
 
@@ -35,7 +36,7 @@ class Encoded(NamedTuple):
         return torch.zeros(some.shape[:2], dtype=torch.bool, device=some.device)
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(FillableModule):
     """Features of speech at 50 frames per second.
 
     Parameter names are those of fairseq's ``wav2vec2`` and ``hubert`` models (for WavLM, of its published files)
@@ -50,25 +51,10 @@ class SpeechEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(spec.conv_dim)
         same_width = spec.conv_dim == spec.embed_dim
         self.post_extract_proj = None if same_width else nn.Linear(spec.conv_dim, spec.embed_dim)
-        self.dropout_input = nn.Dropout(spec.dropout_input)
+        self.dropout_input = Dropout(spec.dropout_input)
         self.mask_emb = nn.Parameter(torch.empty(spec.embed_dim).uniform_())
         self.encoder = _Transformer(spec)
         self.checkpoint_activations(checkpoint_activations)
-
-    @classmethod
-    def unfilled(cls, spec: SpeechSpec, *, checkpoint_activations: bool = False) -> SpeechEncoder:
-        """An encoder whose weights are memory as it was found, for `load_state_dict` to fill."""
-        with unfilled():
-            return cls(spec, checkpoint_activations=checkpoint_activations)
-
-    @classmethod
-    def from_state(
-        cls, spec: SpeechSpec, state: Mapping[str, Tensor], *, checkpoint_activations: bool = False
-    ) -> SpeechEncoder:
-        """An fp32 encoder with a copy of the weights in ``state``."""
-        encoder = cls.unfilled(spec, checkpoint_activations=checkpoint_activations)
-        encoder.load_state_dict(state)
-        return encoder
 
     @property
     def embed_dim(self) -> int:
@@ -79,6 +65,13 @@ class SpeechEncoder(nn.Module):
         """Switch the recomputation of activations in the backward pass on or off."""
         for layer in self.encoder.layers:
             layer.recompute = on
+
+    def freeze_input(self, *, convolutions: bool, projection: bool) -> None:
+        """Keep the convolutions, and the layer norm and projection behind them, as they are."""
+        parts = [self.feature_extractor] * convolutions + [self.layer_norm, self.post_extract_proj] * projection
+        for part in parts:
+            if part is not None:
+                part.requires_grad_(False)
 
     def n_frames(self, n_samples: int | Tensor) -> int | Tensor:
         """Frames of clips with so many samples, at least 1."""
@@ -152,25 +145,24 @@ class SpeechEncoder(nn.Module):
         return self.contextualise(x, padding, layers)
 
 
-class _Layer(TransformerSentenceEncoderLayer):
+class _Layer(nn.Module):
     recompute = False
 
     def __init__(self, spec: SpeechSpec, index: int) -> None:
-        super().__init__(
-            embedding_dim=spec.embed_dim,
-            ffn_embedding_dim=spec.ffn_dim,
-            num_attention_heads=spec.heads,
-            dropout=spec.dropout,
-            attention_dropout=spec.attention_dropout,
-            activation_dropout=spec.activation_dropout,
-            activation_fn=spec.activation_fn,
-            layer_norm_first=spec.layer_norm_first,
-        )
-        if spec.activation_fn == "gelu":
-            self.activation_fn = F.gelu  # fairseq's casts to fp32 and back
+        super().__init__()
         if spec.kind == "wavlm":
             table = (spec.num_buckets, spec.max_distance) if index == 0 else None
             self.self_attn = GatedRelativeAttention(spec.embed_dim, spec.heads, spec.attention_dropout, table)
+        else:
+            self.self_attn = SelfAttention(spec.embed_dim, spec.heads, spec.attention_dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(spec.embed_dim)
+        self.fc1 = nn.Linear(spec.embed_dim, spec.ffn_dim)
+        self.fc2 = nn.Linear(spec.ffn_dim, spec.embed_dim)
+        self.final_layer_norm = nn.LayerNorm(spec.embed_dim)
+        # fairseq's own GELU casts to fp32 and back.
+        self.activation_fn = F.gelu if spec.activation_fn == "gelu" else get_activation_fn(spec.activation_fn)
+        self.dropout, self.activation_dropout = Dropout(spec.dropout), Dropout(spec.activation_dropout)
+        self.layer_norm_first = spec.layer_norm_first
 
     def forward(self, x: Tensor, padding: Tensor | None, bias: Tensor | None) -> Tensor:
         """x [T, B, C] → [T, B, C]."""
@@ -179,14 +171,12 @@ class _Layer(TransformerSentenceEncoderLayer):
         return self._compute(x, padding, bias)
 
     def _compute(self, x: Tensor, padding: Tensor | None, bias: Tensor | None) -> Tensor:
-        # fairseq's own forward leaves the bias out in the post-norm form, which WavLM BASE has.
         read = self.self_attn_layer_norm(x) if self.layer_norm_first else x
-        read, _ = self.self_attn(read, read, read, key_padding_mask=padding, attn_mask=bias, need_weights=False)
-        x = x + self.dropout1(read)
+        x = x + self.dropout(self.self_attn(read, padding, bias))
         if not self.layer_norm_first:
             x = self.self_attn_layer_norm(x)
         read = self.final_layer_norm(x) if self.layer_norm_first else x
-        x = x + self.dropout3(self.fc2(self.dropout2(self.activation_fn(self.fc1(read)))))
+        x = x + self.dropout(self.fc2(self.activation_dropout(self.activation_fn(self.fc1(read)))))
         return x if self.layer_norm_first else self.final_layer_norm(x)
 
 
@@ -216,7 +206,7 @@ class _Transformer(nn.Module):
         x = x + self.pos_conv(x.transpose(1, 2)).transpose(1, 2)
         if not self.layer_norm_first:
             x = self.layer_norm(x)
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         states = {0: x} if 0 in wanted else {}
         x = x.transpose(0, 1)
         bias = self.layers[0].self_attn.position_bias(x.size(0)) if self.has_bias else None

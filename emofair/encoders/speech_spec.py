@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from emofair.checkpoints.layer_spec import geometry, parse_layers
+from emofair.checkpoints.layer_spec import parse_layers
 from emofair.data.audio import SAMPLE_RATE
-from emofair.encoders.spec import Spec
+from emofair.encoders.spec import ConvSpec
 from emofair.errors import EmofairError
 from emofair.modules.ranges import check_activation
 
@@ -19,7 +19,7 @@ _LARGEST = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechSpec(Spec):
+class SpeechSpec(ConvSpec):
     """The shape of a speech encoder; the defaults are those of wav2vec 2.0 BASE (arXiv 2006.11477).
 
     ``kind`` is "wav2vec2", "hubert" (arXiv 2106.07447; the same network) or "wavlm" (arXiv 2110.13900; with gated
@@ -80,16 +80,6 @@ class SpeechSpec(Spec):
     def conv_dim(self) -> int:
         """Channels that the convolutions give."""
         return self.conv_layers[-1][0]
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next (320: 50 frames per second)."""
-        return geometry(self.conv_layers)[0]
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples that one frame sees (400: 25 ms)."""
-        return geometry(self.conv_layers)[1]
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from fairseq.modules import GumbelVectorQuantizer, KmeansVectorQuantizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofair.encoders.shapes import unfilled
+from emofair.encoders.shapes import FillableModule
 from emofair.encoders.wav2vec_spec import QuantizerSpec, Wav2VecSpec
 
 # Frames whose distances to all codes are held at once: 42 MB with 320 codes of 2 x 256. More is not faster.
@@ -27,7 +27,7 @@ class Wav2VecFrames(NamedTuple):
     padding: Tensor | None
 
 
-class Wav2Vec(nn.Module):
+class Wav2Vec(FillableModule):
     """fairseq's ``wav2vec`` model without its predictions of future frames; names of weights are fairseq's.
 
     Its group norms run over time. Here they run over the frames of each clip alone, so that what a clip gets does not
@@ -50,14 +50,6 @@ class Wav2Vec(nn.Module):
             zero_pad=spec.zero_pad,
             activation=_ACTIVATIONS[spec.activation](),
         )
-
-    @classmethod
-    def from_state(cls, spec: Wav2VecSpec, state: Mapping[str, Tensor]) -> Wav2Vec:
-        """An fp32 encoder with a copy of the weights in ``state``."""
-        with unfilled():
-            encoder = cls(spec)
-        encoder.load_state_dict(state)
-        return encoder
 
     def train(self, mode: bool = True) -> Wav2Vec:
         """As of any module; the quantiser goes on choosing the best code, where fairseq's would draw one."""

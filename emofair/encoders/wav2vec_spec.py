@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from emofair.checkpoints.layer_spec import geometry, parse_layers
+from emofair.checkpoints.layer_spec import parse_layers
 from emofair.data.audio import SAMPLE_RATE
-from emofair.encoders.spec import Spec
+from emofair.encoders.spec import ConvSpec
 from emofair.errors import EmofairError
 
 ACTIVATIONS = ("relu", "gelu")
@@ -42,7 +42,7 @@ class QuantizerSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wav2VecSpec(Spec):
+class Wav2VecSpec(ConvSpec):
     """The shape of a wav2vec; the defaults are those of wav2vec large (arXiv 1904.05862).
 
     ``conv_layers`` make the features z, ``aggregator_layers`` the context c; both are (channels, kernel, stride). With
@@ -95,16 +95,6 @@ class Wav2VecSpec(Spec):
     def context_dim(self) -> int:
         """Channels of the context c."""
         return self.aggregator_layers[-1][0]
-
-    @property
-    def hop(self) -> int:
-        """Samples from one frame to the next (160: 100 frames per second)."""
-        return geometry(self.conv_layers)[0]
-
-    @property
-    def receptive_field(self) -> int:
-        """Samples that one frame of z sees (465: 29 ms)."""
-        return geometry(self.conv_layers)[1]
 
     @classmethod
     def read_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:

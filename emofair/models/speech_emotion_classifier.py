@@ -15,8 +15,8 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofair.encoders import pretrained
-from emofair.encoders.speech import LAST_LAYER, Encoded, SpeechEncoder
+from emofair.encoders.pretrained import SPEECH
+from emofair.encoders.speech import LAST_LAYER, Encoded
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
 from emofair.models.options import SpanMaskConfig, SpeechEncoderConfig
@@ -85,16 +85,15 @@ def resolve_architecture(cfg: DictConfig) -> DictConfig:
 class SpeechEmotionClassifier(BaseFairseqModel):
     """Waveforms → logits of emotion classes."""
 
-    def __init__(self, cfg: DictConfig, spec: SpeechSpec, n_classes: int) -> None:
+    def __init__(self, cfg: DictConfig, n_classes: int) -> None:
         super().__init__()
         self.cfg = cfg
         check_dropout("--head-dropout", cfg.head_dropout)
-        build = SpeechEncoder.unfilled if cfg.ssl_random is None else SpeechEncoder
-        self.encoder = build(spec, checkpoint_activations=cfg.checkpoint_activations)
+        self.encoder = SPEECH.build(cfg, checkpoint_activations=cfg.checkpoint_activations)
         self.layers = self._layers_to_read()
         if len(self.layers) > 1:
             self.layer_weights = nn.Parameter(torch.zeros(len(self.layers)))
-        self.pool, width = make_pooling(cfg.pooling, spec.embed_dim, cfg.attention_score, cfg.attention_init)
+        self.pool, width = make_pooling(cfg.pooling, self.spec.embed_dim, cfg.attention_score, cfg.attention_init)
         self.head_dropout = nn.Dropout(cfg.head_dropout)
         self.hidden = nn.Linear(width, cfg.head_hidden) if cfg.head_hidden else None
         self.classifier = nn.Linear(cfg.head_hidden or width, n_classes)
@@ -105,18 +104,18 @@ class SpeechEmotionClassifier(BaseFairseqModel):
     def prepare_config(cls, cfg: DictConfig) -> DictConfig:
         """Complete ``cfg`` in place so that it describes the whole model without any file beside it."""
         resolve_architecture(cfg)
-        pretrained.describe(cfg, KINDS.get(cfg.get("_name"), "wav2vec2"))
+        SPEECH.describe(cfg, kind=KINDS.get(cfg.get("_name"), "wav2vec2"))
         return cfg
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task=None) -> "SpeechEmotionClassifier":
         """Build the model from ``cfg``; the encoder stays unfilled until `load_pretrained` or a checkpoint."""
         cls.prepare_config(cfg)
-        return cls(cfg, SpeechSpec.from_json(cfg.encoder_ssl_json), len(task.classes))
+        return cls(cfg, len(task.classes))
 
     def load_pretrained(self) -> None:
         """Copy the pretrained weights into the encoder."""
-        pretrained.fill(self.encoder, self.cfg)
+        SPEECH.fill(self.encoder, self.cfg)
 
     @property
     def spec(self) -> SpeechSpec:
@@ -137,11 +136,10 @@ class SpeechEmotionClassifier(BaseFairseqModel):
         cfg, encoder = self.cfg, self.encoder
         if not 0 <= cfg.freeze_layers <= encoder.spec.layers:
             raise EmofairError(f"--freeze-layers {cfg.freeze_layers}, but the encoder has {encoder.spec.layers}")
-        frozen: list[nn.Module] = [] if cfg.train_cnn else [encoder.feature_extractor]
-        if not cfg.train_projection:
-            frozen += [part for part in (encoder.layer_norm, encoder.post_extract_proj) if part is not None]
+        encoder.freeze_input(convolutions=not cfg.train_cnn, projection=not cfg.train_projection)
+        frozen: list[nn.Module] = []
         if cfg.freeze_layers:
-            frozen += [encoder.encoder.pos_conv, *encoder.encoder.layers[: cfg.freeze_layers]]
+            frozen = [encoder.encoder.pos_conv, *encoder.encoder.layers[: cfg.freeze_layers]]
         if cfg.freeze_encoder:
             frozen = [encoder]
         for part in frozen:

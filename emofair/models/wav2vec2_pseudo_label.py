@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofair.encoders import pretrained
-from emofair.encoders.speech import LAST_LAYER, SpeechEncoder
+from emofair.encoders.pretrained import SPEECH
+from emofair.encoders.speech import LAST_LAYER
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.models.options import SpeechEncoderConfig
 
@@ -29,38 +29,32 @@ class Wav2Vec2PseudoLabelConfig(SpeechEncoderConfig):
 class Wav2Vec2PseudoLabel(BaseFairseqModel):
     """Waveforms → logits of cluster ids at masked frames, one head per granularity."""
 
-    def __init__(self, cfg: DictConfig, spec: SpeechSpec, n_clusters: list[int]) -> None:
+    def __init__(self, cfg: DictConfig, n_clusters: list[int]) -> None:
         super().__init__()
         self.cfg = cfg
-        build = SpeechEncoder.unfilled if cfg.ssl_random is None else SpeechEncoder
-        self.encoder = build(spec, checkpoint_activations=cfg.checkpoint_activations)
+        self.encoder = SPEECH.build(cfg, checkpoint_activations=cfg.checkpoint_activations)
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(spec.embed_dim, cfg.head_hidden), nn.Tanh(), nn.Linear(cfg.head_hidden, n))
+            nn.Sequential(nn.Linear(self.spec.embed_dim, cfg.head_hidden), nn.Tanh(), nn.Linear(cfg.head_hidden, n))
             for n in n_clusters
         )
-        frozen = [] if cfg.train_cnn else [self.encoder.feature_extractor]
-        if not cfg.train_projection:
-            projection = (self.encoder.layer_norm, self.encoder.post_extract_proj)
-            frozen += [part for part in projection if part is not None]
-        for part in frozen:
-            part.requires_grad_(False)
+        self.encoder.freeze_input(convolutions=not cfg.train_cnn, projection=not cfg.train_projection)
         self.encoder.mask_emb.requires_grad_(not cfg.freeze_mask_emb)
 
     @classmethod
     def prepare_config(cls, cfg: DictConfig) -> DictConfig:
         """Complete ``cfg`` in place so that it describes the whole model without any file beside it."""
-        pretrained.describe(cfg)
+        SPEECH.describe(cfg)
         return cfg
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task=None) -> "Wav2Vec2PseudoLabel":
         """Build the model from ``cfg``; the encoder stays unfilled until `load_pretrained` or a checkpoint."""
         cls.prepare_config(cfg)
-        return cls(cfg, SpeechSpec.from_json(cfg.encoder_ssl_json), task.n_clusters)
+        return cls(cfg, task.n_clusters)
 
     def load_pretrained(self) -> None:
         """Copy the pretrained weights into the encoder."""
-        pretrained.fill(self.encoder, self.cfg)
+        SPEECH.fill(self.encoder, self.cfg)
 
     @property
     def spec(self) -> SpeechSpec:

@@ -4,9 +4,7 @@ Chen and Rudnicky, "Exploring wav2vec 2.0 fine-tuning for improved speech emotio
 arXiv 2110.06309. Its frames, clustered, are what the third stage predicts.
 """
 
-import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Optional
 
 import torch
@@ -15,25 +13,16 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofair import compat
-from emofair.checkpoints.wav2vec import LoadedWav2Vec, load_wav2vec
-from emofair.encoders.wav2vec import Wav2Vec
+from emofair.encoders.pretrained import WAV2VEC
 from emofair.encoders.wav2vec_spec import Wav2VecSpec
-from emofair.errors import EmofairError
 from emofair.models.options import SpanMaskConfig
 from emofair.modules.pooling import mean_by_item, mean_over_time
 from emofair.modules.span_masks import span_mask
-
-logger = logging.getLogger(__name__)
 
 KERNEL, STRIDE = 4, 2
 # Samples of silence before and after a clip, with which frame t is centred where wav2vec 2.0's frame t is, and there
 # are as many of them. Without, there are one or two fewer, 272 samples late.
 ALIGN = (272, 273)
-TINY = Wav2VecSpec(
-    conv_layers=((32, 10, 5), (32, 8, 4), *[(32, 4, 2)] * 3, *[(32, 1, 1)] * 2),
-    aggregator_layers=((32, 2, 1), (32, 3, 1)),
-)
 
 
 @dataclass
@@ -56,10 +45,7 @@ class Wav2VecFrameClassifierConfig(SpanMaskConfig):
     )
 
 
-RANDOM_SIZES = {"tiny": TINY, "large": Wav2VecSpec()}
 ARCHITECTURES = {"wav2vec_frame_classifier_tiny": "tiny"}
-
-_opened: dict[Path, LoadedWav2Vec] = {}
 
 
 class Frames(NamedTuple):
@@ -73,11 +59,11 @@ class Frames(NamedTuple):
 class Wav2VecFrameClassifier(BaseFairseqModel):
     """Waveforms → logits of emotion classes, of the utterance and of every frame."""
 
-    def __init__(self, cfg: DictConfig, spec: Wav2VecSpec, n_classes: int) -> None:
+    def __init__(self, cfg: DictConfig, n_classes: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.encoder = Wav2Vec(spec)
-        width = spec.context_dim
+        self.encoder = WAV2VEC.build(cfg)
+        width = self.spec.context_dim
         self.downsample = nn.Conv1d(width, width, KERNEL, STRIDE)
         self.frame_head = _head(width, cfg.frame_hidden, n_classes)
         self.forwards = nn.LSTM(width, cfg.rnn_hidden, batch_first=True)
@@ -90,28 +76,21 @@ class Wav2VecFrameClassifier(BaseFairseqModel):
     @classmethod
     def prepare_config(cls, cfg: DictConfig) -> DictConfig:
         """Complete ``cfg`` in place so that it describes the whole model without any file beside it."""
-        with open_dict(cfg):
-            if cfg.w2v_path is None and cfg.ssl_random is None:
+        if cfg.w2v_path is None and cfg.ssl_random is None:
+            with open_dict(cfg):
                 cfg.ssl_random = ARCHITECTURES.get(cfg.get("_name"))
-            if cfg.get("encoder_ssl_json") is None:
-                cfg.encoder_ssl_json = _source(cfg).to_json()
+        WAV2VEC.describe(cfg)
         return cfg
 
     @classmethod
     def build_model(cls, cfg: DictConfig, task=None) -> "Wav2VecFrameClassifier":
-        """Build the model from ``cfg``; the encoder stays random until `load_pretrained` or a checkpoint."""
+        """Build the model from ``cfg``; the encoder stays unfilled until `load_pretrained` or a checkpoint."""
         cls.prepare_config(cfg)
-        return cls(cfg, Wav2VecSpec.from_json(cfg.encoder_ssl_json), len(task.classes))
+        return cls(cfg, len(task.classes))
 
     def load_pretrained(self) -> None:
         """Copy the pretrained weights into the encoder."""
-        if self.cfg.ssl_random is not None:
-            logger.info("the encoder of size %r starts from random weights", self.cfg.ssl_random)
-            return
-        path = _path(self.cfg)
-        loaded = _opened.pop(path, None) or load_wav2vec(path)
-        self.encoder.load_state_dict(loaded.state)
-        logger.info("encoder: %s (wav2vec)", path)
+        WAV2VEC.fill(self.encoder, self.cfg)
 
     @property
     def spec(self) -> Wav2VecSpec:
@@ -186,27 +165,6 @@ class Wav2VecFrameClassifier(BaseFairseqModel):
 
 def _head(width: int, hidden: int, n_classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, n_classes))
-
-
-def _source(cfg: DictConfig) -> Wav2VecSpec:
-    if cfg.ssl_random is not None:
-        if cfg.ssl_random not in RANDOM_SIZES:
-            raise EmofairError(
-                f"--ssl-random {cfg.ssl_random}: unknown size", remedy=f"Choose one of {', '.join(RANDOM_SIZES)}"
-            )
-        return RANDOM_SIZES[cfg.ssl_random]
-    _opened.clear()  # what a job that failed left behind
-    path = _path(cfg)
-    _opened[path] = load_wav2vec(path)
-    return _opened[path].spec
-
-
-def _path(cfg: DictConfig) -> Path:
-    if cfg.w2v_path is None:
-        raise EmofairError(
-            "no pretrained wav2vec is given", remedy="Add --w2v-path wav2vec_large.pt, or --ssl-random tiny"
-        )
-    return Path(compat.original_path(cfg.w2v_path))
 
 
 def _leave_to_prepare_config(cfg) -> None:

@@ -20,6 +20,7 @@ from emofair import __version__, compat
 from emofair.checkpoints import resume
 from emofair.checkpoints.named_classes import own_class
 from emofair.criterions.base import reducing_one_step
+from emofair.device import autocast_pays
 from emofair.errors import EmofairError
 from emofair.protocol import PROTOCOLS, Subsets, check_overlap
 
@@ -43,7 +44,8 @@ class EmofairTaskConfig(FairseqDataclass):
         },
     )
     autocast_bf16: bool = field(
-        default=False, metadata={"help": "bfloat16 autocast around model and loss; for CPUs (GPUs: --bf16 or --fp16)"}
+        default=False,
+        metadata={"help": "bfloat16 autocast around model and loss; for CPUs that have it (GPUs: --bf16 or --fp16)"},
     )
     seed: int = II("common.seed")
 
@@ -230,8 +232,9 @@ class EmofairTask(FairseqTask):
 
     @contextmanager
     def _precision(self, amp: bool = False):
+        asked = bool(self.cfg.autocast_bf16)
         with torch.autocast("cuda", enabled=amp and torch.cuda.is_available()):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.cfg.autocast_bf16)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast_pays(torch.device("cpu"), asked)):
                 yield
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):

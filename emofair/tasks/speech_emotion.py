@@ -116,12 +116,12 @@ class SpeechEmotionTask(WaveformTask):
 
     def _check_lengths(self) -> None:
         cfg = self.cfg
-        for name in ("max_seconds", "min_crop_seconds", "eval_window_seconds", "eval_hop_seconds"):
-            lowest_is_none = name == "min_crop_seconds" and cfg[name] == 0
-            if cfg[name] is not None and cfg[name] <= 0 and not lowest_is_none:
-                raise EmofairError(
-                    f"--{name.replace('_', '-')} {cfg[name]} is no length", remedy="Give seconds above 0"
-                )
+        for name in ("max_seconds", "eval_window_seconds", "eval_hop_seconds"):
+            if cfg[name] is not None and cfg[name] <= 0:
+                option = f"--{name.replace('_', '-')}"
+                raise EmofairError(f"{option} {cfg[name]} is no length", remedy="Give seconds above 0")
+        if cfg.min_crop_seconds < 0:
+            raise EmofairError(f"--min-crop-seconds {cfg.min_crop_seconds} is no length", remedy="Give seconds, or 0")
         if cfg.num_buckets < 1:
             raise EmofairError(f"--num-buckets {cfg.num_buckets} leaves nothing to shuffle", remedy="Give 1 or more")
 

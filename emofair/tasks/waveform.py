@@ -8,8 +8,7 @@ from typing import Any, Optional
 from omegaconf import DictConfig, open_dict
 
 from emofair import compat
-from emofair.checkpoints import safe
-from emofair.checkpoints.fairseq_form import as_dict
+from emofair.checkpoints.trained_on import trained_on
 from emofair.data import leak_check, manifests
 from emofair.data.base import EmofairDataset
 from emofair.errors import EmofairError
@@ -24,28 +23,6 @@ def write_option(cfg: DictConfig, **values: object) -> None:
     for config in [cfg] if parent is None or "task" not in parent else [cfg, parent["task"]]:
         with open_dict(config):
             config.update(values)
-
-
-def facts_of_stage(path: str, trust: Optional[bool] = None) -> Optional[dict[str, Any]]:
-    """What is known of the data that a checkpoint was trained on; None for a public model.
-
-    A checkpoint of ours tells it. One of a stock fairseq task names the folder of its manifests, which is read if it is
-    still there, and the checkpoint that it went on from, which is asked in turn. ``trust`` as for `safe.load`.
-    """
-    if os.path.isdir(path):
-        return None
-    checkpoint = safe.load(path, trust=trust, weights=False)
-    state = as_dict(checkpoint.get("task_state"))
-    if leak_check.TRAINED_IDS in state:
-        return state
-    cfg = {name: as_dict(part) for name, part in as_dict(checkpoint.get("cfg")).items()}
-    data = cfg.get("task", {}).get("data")
-    split = cfg.get("dataset", {}).get("train_subset", "train")
-    if not data or not os.path.isfile(os.path.join(data, f"{split}.tsv")):
-        return None
-    before = cfg.get("checkpoint", {}).get("finetune_from_model")
-    earlier = facts_of_stage(before) if before and os.path.isfile(before) else None
-    return leak_check.facts_of(data, [split], earlier=[earlier] if earlier else [])
 
 
 class WaveformTask(EmofairTask):
@@ -84,7 +61,7 @@ class WaveformTask(EmofairTask):
     def earlier_stages(self, model_cfg: DictConfig) -> dict[str, Mapping[str, Any]]:
         """What the stages before this one were trained on, by the file that tells it."""
         path = model_cfg.get("w2v_path") and compat.original_path(model_cfg.w2v_path)
-        facts = facts_of_stage(path) if path and os.path.exists(path) else None
+        facts = trained_on(path) if path and os.path.exists(path) else None
         if facts is None and path:
             logger.info("%s does not say what it was trained on: taken for a public model", path)
         return {} if facts is None else {path: facts}
@@ -105,9 +82,7 @@ class WaveformTask(EmofairTask):
 
     def facts(self) -> dict[str, object]:
         """The facts of every task, and what was trained on."""
-        seen = self.seen or {}
-        kept = {name: seen[name] for name in ("corpus", "fold", leak_check.TRAINED_IDS) if name in seen}
-        return {**super().facts(), **kept}
+        return {**super().facts(), **leak_check.only_facts(self.seen or {})}
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         """What the training of a checkpoint saw; a training that goes on adds its own."""

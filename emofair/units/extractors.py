@@ -1,22 +1,21 @@
 """What turns waveforms into frame features, behind one small interface: a speech encoder's layer, or MFCCs.
 
-A further kind is a class with the attributes of `Extractor` and a line in `EXTRACTORS`.
+A further kind is a class that extends `Extractor` and a line in `EXTRACTORS`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emofair.device import find_device
+from emofair.device import autocast_pays, find_device
 from emofair.errors import EmofairError
 from emofair.units import mfcc
 from emofair.units.feature_store import n_frames
@@ -26,15 +25,17 @@ if TYPE_CHECKING:
 
     from emofair.data.audio import PathLike
     from emofair.encoders.speech import SpeechEncoder
+    from emofair.encoders.speech_spec import SpeechSpec
+    from emofair.encoders.wav2vec_spec import Wav2VecSpec
     from emofair.models.wav2vec_frame_classifier import Wav2VecFrameClassifier
 
 
-class Extractor(Protocol):
+class Extractor(ABC):
     """Waveforms to frames of width ``dim``, every ``hop`` samples, each of which sees ``receptive_field`` samples.
 
     ``source`` (JSON values) says what the features are: equal sources, comparable frames. ``spec`` describes the
     encoder (JSON values; empty when there is none). ``trained_on`` are the facts of `emofair.data.leak_check` about the
-    clips that the encoder has seen; None for a public model.
+    clips that the encoder has seen; None for a public model. ``autocast_bf16``: whether it computes in bfloat16.
     """
 
     dim: int
@@ -43,22 +44,23 @@ class Extractor(Protocol):
     sample_rate: int
     source: dict[str, Any]
     spec: dict[str, Any]
-    trained_on: dict[str, Any] | None
+    trained_on: dict[str, Any] | None = None
+    autocast_bf16: bool = False
 
     def n_frames(self, n_samples: int) -> int:
         """Frames of a clip, by `feature_store.n_frames`."""
-        ...
+        return n_frames(n_samples, self.receptive_field, self.hop)
 
     def prepare(self, wav: np.ndarray) -> np.ndarray:
         """A whole clip float32 [n_samples] as the encoder wants to hear it: normalised where it was trained so."""
-        ...
+        return wav
 
+    @abstractmethod
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Features float32 [frames, dim] of each prepared waveform, or piece of one; they go through as one batch.
 
         A waveform gets what it gets alone, but for float noise.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -76,39 +78,64 @@ class Options:
     autocast_bf16: bool = False
 
 
-@contextmanager
-def inferring(device: torch.device, autocast_bf16: bool) -> Iterator[None]:
-    """No gradients, and the same numbers on a GPU as on a CPU, which its reduced-precision convolutions are not."""
-    import torch
+class ModelFeatures(Extractor):
+    """Base of extractors that are a network: clips are padded to one batch, and what comes out is cut to each.
 
-    with (
-        torch.inference_mode(),
-        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-        torch.autocast(device.type, torch.bfloat16, enabled=autocast_bf16),
-    ):
-        yield
-
-
-class EncoderFeatures:
-    """Hidden states of one layer of wav2vec 2.0, HuBERT or WavLM; no masks, no dropout."""
+    ``spec`` is the shape of the network; where it says so, clips are normalised.
+    """
 
     def __init__(
         self,
-        encoder: SpeechEncoder,
-        layer: int = -1,
+        model: torch.nn.Module,
+        spec: SpeechSpec | Wav2VecSpec,
         *,
-        relu: bool = False,
         device: str | torch.device = "cpu",
         autocast_bf16: bool = False,
         trained_on: dict[str, Any] | None = None,
     ) -> None:
-        spec = encoder.spec
+        self.device = find_device(device)
+        self.autocast_bf16 = autocast_pays(self.device, autocast_bf16)
+        self.model = model.to(self.device).eval()
+        self.spec, self.trained_on = asdict(spec), trained_on
+        self.hop, self.receptive_field, self.sample_rate = spec.hop, spec.receptive_field, spec.sample_rate
+        self.normalize = spec.normalize
+
+    def prepare(self, wav: np.ndarray) -> np.ndarray:
+        """Zero mean and unit variance over the clip, where the network was trained so."""
+        from emofair.data.speech_dataset import normalized
+
+        return normalized(wav) if self.normalize else wav
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Features float32 [frames, dim] of each prepared waveform."""
+        import torch
+
+        from emofair.data.speech_dataset import pad_waveforms
+
+        wav, n_samples = pad_waveforms(waveforms)
+        with (
+            torch.inference_mode(),
+            # The same numbers on a GPU as on a CPU, which its reduced-precision convolutions are not.
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast_bf16),
+        ):
+            features = self.compute(wav.to(self.device), n_samples.to(self.device)).float().cpu().numpy()
+        return [frames[: self.n_frames(len(wav))] for frames, wav in zip(features, waveforms, strict=True)]
+
+    @abstractmethod
+    def compute(self, wav: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+        """Waveforms [B, L] that end at ``n_samples`` [B] → features [B, T, dim]."""
+
+
+class EncoderFeatures(ModelFeatures):
+    """Hidden states of one layer of wav2vec 2.0, HuBERT or WavLM; no masks, no dropout."""
+
+    def __init__(self, encoder: SpeechEncoder, layer: int = -1, *, relu: bool = False, **options: Any) -> None:
+        super().__init__(encoder, encoder.spec, **options)
         number = encoder.layer_number(layer)
         # The last layer by its number comes without the final norm of pre-norm models: other features, in these only.
-        final_norm = layer == -1 and spec.layer_norm_first
-        self.layer = -1 if final_norm else number
-        self.relu, self.autocast_bf16 = relu, autocast_bf16
-        self.device = find_device(device)
+        final_norm = layer == -1 and encoder.spec.layer_norm_first
+        self.layer, self.relu, self.dim = -1 if final_norm else number, relu, encoder.spec.embed_dim
         self.source = {
             "features": "encoder",
             "checkpoint_sha256": encoder_hash(encoder),
@@ -116,103 +143,41 @@ class EncoderFeatures:
             "final_layer_norm": final_norm,
             "relu": relu,
         }
-        self.spec, self.trained_on = asdict(spec), trained_on
-        self.encoder = encoder.to(self.device).eval()
-        self.dim, self.hop, self.receptive_field = spec.embed_dim, spec.hop, spec.receptive_field
-        self.sample_rate = spec.sample_rate
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a clip."""
-        return n_frames(n_samples, self.receptive_field, self.hop)
-
-    def prepare(self, wav: np.ndarray) -> np.ndarray:
-        """Zero mean and unit variance over the clip, where the encoder was trained so."""
-        if not self.encoder.spec.normalize:
-            return wav
-        from emofair.data.speech_dataset import normalized
-
-        return normalized(wav)
-
-    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Features float32 [frames, dim] of each prepared waveform."""
-
-        from emofair.data.speech_dataset import pad_waveforms
-
-        batch, n_samples = pad_waveforms(waveforms)
-        with inferring(self.device, self.autocast_bf16):
-            encoded = self.encoder(batch.to(self.device), n_samples.to(self.device), layers=(self.layer,))
-            hidden = encoded.hidden[self.layer].float()
-            hidden = (hidden.relu() if self.relu else hidden).cpu().numpy()
-        return [states[: self.n_frames(len(wav))] for states, wav in zip(hidden, waveforms, strict=True)]
+    def compute(self, wav: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+        """Hidden states [B, T, embed_dim] of the layer."""
+        hidden = self.model(wav, n_samples, layers=(self.layer,)).hidden[self.layer]
+        return hidden.relu() if self.relu else hidden
 
 
-class FrameClassifierFeatures:
-    """The frames that P-TAPT's first stage classifies: wav2vec, thinned to 50 Hz; no masks.
+class FrameClassifierFeatures(ModelFeatures):
+    """The frames that P-TAPT's first stage classifies: wav2vec, thinned to 50 Hz; no masks."""
 
-    Clips go through one batch and are padded; every norm of the model keeps to the valid frames of its clip.
-    """
-
-    def __init__(
-        self,
-        model: Wav2VecFrameClassifier,
-        *,
-        device: str | torch.device = "cpu",
-        autocast_bf16: bool = False,
-        trained_on: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, model: Wav2VecFrameClassifier, **options: Any) -> None:
         from emofair.models.wav2vec_frame_classifier import ALIGN, KERNEL, STRIDE
 
         spec = model.spec
-        self.autocast_bf16, self.device = autocast_bf16, find_device(device)
-        self.model = model.to(self.device).eval()
+        super().__init__(model, spec, **options)
         self.dim, self.hop = spec.context_dim, STRIDE * spec.hop
         lead = 0 if model.cfg.no_align_pad else sum(ALIGN)
         self.receptive_field = spec.receptive_field + (KERNEL - 1) * spec.hop - lead
-        self.sample_rate = spec.sample_rate
         self.source = {
             "features": "wav2vec frames",
-            "checkpoint_sha256": weights_hash(asdict(spec), model),
+            "checkpoint_sha256": weights_hash(self.spec, model),
             "lead": lead,
         }
-        self.spec, self.trained_on = asdict(spec), trained_on
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a clip."""
-        return n_frames(n_samples, self.receptive_field, self.hop)
-
-    def prepare(self, wav: np.ndarray) -> np.ndarray:
-        """Zero mean and unit variance over the clip, where the encoder was trained so."""
-        from emofair.data.speech_dataset import normalized
-
-        return normalized(wav) if self.model.spec.normalize else wav
-
-    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Features float32 [frames, dim] of each prepared waveform."""
-
-        from emofair.data.speech_dataset import pad_waveforms
-
-        batch, n_samples = pad_waveforms(waveforms)
-        with inferring(self.device, self.autocast_bf16):
-            features = self.model.frames(batch.to(self.device), n_samples.to(self.device)).features.float()
-        features = features.cpu().numpy()
-        return [states[: self.n_frames(len(wav))] for states, wav in zip(features, waveforms, strict=True)]
+    def compute(self, wav: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+        """Frames [B, T, context_dim]; every norm of the model keeps to the valid frames of its clip."""
+        return self.model.frames(wav, n_samples).features
 
 
-class MfccFeatures:
+class MfccFeatures(Extractor):
     """13 MFCCs, their deltas and the deltas of these: 39 numbers at 100 Hz; see `emofair.units.mfcc`."""
 
     dim, hop, receptive_field, sample_rate = mfcc.DIM, mfcc.HOP, mfcc.WINDOW, mfcc.SAMPLE_RATE
     source: dict[str, Any] = {"features": "mfcc"}
     spec: dict[str, Any] = {}
-    trained_on = None
-
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a clip."""
-        return n_frames(n_samples, self.receptive_field, self.hop)
-
-    def prepare(self, wav: np.ndarray) -> np.ndarray:
-        """The clip as it is."""
-        return wav
 
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Features float32 [frames, 39] of each waveform."""
@@ -248,6 +213,7 @@ def _open_encoder(options: Options) -> Extractor:
     if (frames := _frame_classifier(options, device)) is not None:
         return frames
     from emofair.checkpoints.speech import load_speech_encoder
+    from emofair.checkpoints.trained_on import trained_on
     from emofair.encoders.speech import SpeechEncoder
 
     loaded = load_speech_encoder(options.checkpoint)
@@ -257,7 +223,7 @@ def _open_encoder(options: Options) -> Extractor:
         relu=options.relu,
         device=device,
         autocast_bf16=options.autocast_bf16,
-        trained_on=_trained_on(loaded.path),
+        trained_on=trained_on(loaded.path),
     )
 
 
@@ -278,20 +244,13 @@ def _frame_classifier(options: Options, device: torch.device) -> Extractor | Non
             file=path,
             remedy="Leave --layer and --relu out",
         )
+    from emofair.checkpoints.trained_on import trained_on
     from emofair.inference.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(path)
     return FrameClassifierFeatures(
-        loaded.model, device=device, autocast_bf16=options.autocast_bf16, trained_on=_trained_on(path)
+        loaded.model, device=device, autocast_bf16=options.autocast_bf16, trained_on=trained_on(path)
     )
-
-
-def _trained_on(path: Path) -> dict[str, Any] | None:
-    from emofair.data.leak_check import TRAINED_IDS
-    from emofair.tasks.waveform import facts_of_stage
-
-    facts = None if path.is_dir() or path.suffix == ".safetensors" else facts_of_stage(os.fspath(path))
-    return facts and {name: facts.get(name) for name in ("corpus", "fold", TRAINED_IDS)}
 
 
 def _open_mfcc(options: Options) -> Extractor:

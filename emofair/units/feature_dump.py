@@ -108,6 +108,7 @@ def dump_shard(
         "ids_sha256": ids_hash(list(items)),
         "spec": extractor.spec,
         "trained_on": extractor.trained_on,
+        "autocast_bf16": extractor.autocast_bf16,
         **facts,
     }
     if _is_there(out / f"{stem}.json", record):

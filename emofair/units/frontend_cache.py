@@ -24,60 +24,40 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from emofair.data.file_lock import locked
 from emofair.data.manifests import Utterance
 from emofair.encoders.speech import SpeechEncoder
 from emofair.errors import EmofairError
-from emofair.units.extractors import inferring, weights_hash
+from emofair.units.extractors import ModelFeatures, weights_hash
 from emofair.units.feature_dump import DumpOptions, dump_shard
-from emofair.units.feature_store import Features, n_frames, shard_name
+from emofair.units.feature_store import Features, shard_name
 
 logger = logging.getLogger(__name__)
 
 DTYPES = ("float16", "float32")
 
 
-class ConvFeatures:
-    """Output of an encoder's convolutions; an `emofair.units.extractors.Extractor`."""
-
-    trained_on: dict[str, Any] | None = None
+class ConvFeatures(ModelFeatures):
+    """Output of an encoder's convolutions, on the encoder's device."""
 
     def __init__(self, encoder: SpeechEncoder, *, autocast_bf16: bool = False) -> None:
         spec, front = encoder.spec, encoder.feature_extractor
-        shape = {name: getattr(spec, name) for name in ("conv_layers", "extractor_mode", "conv_bias")}
+        super().__init__(front, spec, device=next(front.parameters()).device, autocast_bf16=autocast_bf16)
+        self.spec = {name: getattr(spec, name) for name in ("conv_layers", "extractor_mode", "conv_bias")}
         self.source = {
             "features": "convolutions",
-            "weights_sha256": weights_hash(shape, front),
+            "weights_sha256": weights_hash(self.spec, front),
             "normalize": spec.normalize,
         }
-        self.spec: dict[str, Any] = shape
-        self.encoder, self.autocast_bf16 = encoder, autocast_bf16
-        self.dim, self.hop, self.receptive_field = spec.conv_dim, spec.hop, spec.receptive_field
-        self.sample_rate = spec.sample_rate
+        self.dim = spec.conv_dim
 
-    def n_frames(self, n_samples: int) -> int:
-        """Frames of a clip."""
-        return n_frames(n_samples, self.receptive_field, self.hop)
-
-    def prepare(self, wav: np.ndarray) -> np.ndarray:
-        """Zero mean and unit variance over the clip, where the encoder was trained so."""
-        from emofair.data.speech_dataset import normalized
-
-        return normalized(wav) if self.encoder.spec.normalize else wav
-
-    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Features float32 [frames, dim] of each prepared waveform."""
-        from emofair.data.speech_dataset import pad_waveforms
-
-        device = next(self.encoder.parameters()).device
-        wav, n_samples = pad_waveforms(waveforms)
-        with inferring(device, self.autocast_bf16):
-            features = self.encoder.conv_features(wav.to(device), n_samples.to(device)).float().cpu().numpy()
-        return [frames[: self.n_frames(len(wav))] for frames, wav in zip(features, waveforms, strict=True)]
+    def compute(self, wav: Tensor, n_samples: Tensor) -> Tensor:
+        """Features [B, T, conv_dim]."""
+        return self.model(wav, n_samples)
 
 
 def open_frontend_cache(
@@ -108,10 +88,10 @@ def open_frontend_cache(
     try:
         own.mkdir(parents=True, exist_ok=True)
         with locked(own / "lock", essential=True):
-            dumped = dump_shard(extractor, items, own, split, options=options, autocast_bf16=autocast_bf16)
+            dumped = dump_shard(extractor, items, own, split, options=options)
             features = _opened(own, split)
             if features is None:
-                dumped = dump_shard(extractor, items, own, split, options=options, autocast_bf16=autocast_bf16)
+                dumped = dump_shard(extractor, items, own, split, options=options)
                 features = Features(own, split)
     except OSError as error:
         raise EmofairError(f"the front-end cache cannot be written ({error.strerror or error})", file=own) from None

@@ -69,7 +69,8 @@ once() {
     shift
     [ -e "$proof" ] && return
     mkdir -p "$(dirname "$proof")"
-    if "$@" > "$proof.out" 2>&1; then touch "$proof"; else
+    # A shell of its own: inside a condition, bash would go on after a command that fails.
+    if bash -euo pipefail -c '"$@"' _ "$@" > "$proof.out" 2>&1; then touch "$proof"; else
         echo "$* failed: $proof.out" >&2
         return 1
     fi

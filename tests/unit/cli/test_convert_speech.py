@@ -11,9 +11,9 @@ from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
 from emofair.checkpoints import safe
 from emofair.checkpoints.speech import load_speech_encoder
+from emofair.checkpoints.trained_on import trained_on
 from emofair.cli.main import main
 from emofair.encoders.speech import SpeechEncoder
-from emofair.tasks.waveform import facts_of_stage
 from emofair.testing.clips import tone_corpus
 from emofair.testing.commands import train_here
 from emofair.testing.speech import CLASSES as CLASSES_OF_HUBERT
@@ -245,13 +245,13 @@ def test_hubert_pretraining_goes_on_with_reset_labels_and_remembers_what_was_see
         return save_dir / "checkpoint_last.pt"
 
     trained = train(tmp_path / "start.pt", tmp_path / "tapt")
-    assert facts_of_stage(str(tmp_path / "start.pt")) is None
-    seen = facts_of_stage(str(trained))["trained_ids"]
+    assert trained_on(tmp_path / "start.pt") is None
+    seen = trained_on(trained)["trained_ids"]
     assert len(seen) == 4
     # The next label space: what the weights have seen goes along.
     convert(capsys, trained, "fairseq", tmp_path / "again.pt", "--reset-labels", "9", "--seed", "3")
-    assert facts_of_stage(str(tmp_path / "again.pt"))["trained_ids"] == seen
-    assert facts_of_stage(str(train(tmp_path / "again.pt", tmp_path / "cpt")))["trained_ids"] == seen
+    assert trained_on(tmp_path / "again.pt")["trained_ids"] == seen
+    assert trained_on(train(tmp_path / "again.pt", tmp_path / "cpt"))["trained_ids"] == seen
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_pretrained_weights_arrive(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"ssl_random": "huge"}, "--ssl-random huge: unknown size"), ({"ssl_random": None}, "no pretrained wav2vec")],
+    [({"ssl_random": "huge"}, "--ssl-random huge: unknown size"), ({"ssl_random": None}, "no pretrained encoder")],
 )
 def test_bad_options_are_told(options, told):
     with pytest.raises(EmofairError, match=told):

@@ -136,7 +136,7 @@ def test_a_part_of_other_features_is_not_gone_on_with(encoder, items, tmp_path, 
 def test_other_features_under_the_same_name_are_not_overwritten(encoder, items, tmp_path):
     dump_shard(encoder, items, tmp_path, "train")
     for extractor, clips, options, what in (
-        (EncoderFeatures(encoder.encoder, 1), items, DumpOptions(), "another source"),
+        (EncoderFeatures(encoder.model, 1), items, DumpOptions(), "another source"),
         (encoder, items[::-1], DumpOptions(), "another list of clips"),
         (encoder, items, DumpOptions(float16=True), "another dtype"),
     ):

@@ -64,7 +64,10 @@ def both(model, items, cache, **options):
 @pytest.mark.parametrize(
     ("dtype", "bf16", "tolerance"), [("float32", False, 1e-5), ("float16", False, 2e-3), ("float16", True, 2e-2)]
 )
-def test_whole_clips_get_the_logits_that_they_get_from_audio(items, tmp_path, layout, dtype, bf16, tolerance):
+def test_whole_clips_get_the_logits_that_they_get_from_audio(
+    items, tmp_path, layout, dtype, bf16, tolerance, monkeypatch
+):
+    monkeypatch.setattr("emofair.device._cpu_has_fast_bf16", lambda: True)
     model = classifier(layout)
     cache = open_frontend_cache(tmp_path / "c", model.encoder, items, "valid", dtype=dtype, autocast_bf16=bf16)
     heard, read = both(model, items, cache)
@@ -117,7 +120,8 @@ def test_a_cache_is_filled_once(items, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change", ["weights", "norm", "precision", "autocast", "order", "cut", "audio", "normalisation", "none"]
 )
-def test_whatever_changes_fills_another_cache(items, tmp_path, change):
+def test_whatever_changes_fills_another_cache(items, tmp_path, change, monkeypatch):
+    monkeypatch.setattr("emofair.device._cpu_has_fast_bf16", lambda: True)
     encoder, options = tiny_speech_encoder(), {}
     before = open_frontend_cache(tmp_path / "c", encoder, items, "train").folder
     if change == "weights":
