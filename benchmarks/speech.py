@@ -24,8 +24,8 @@ MASKS = (
     "convolutions, dropout 0.1, no layer drop, default attention everywhere."
 )
 READING = (
-    "bf16 is autocast; on a CPU without bf16 in hardware ours leaves it out, as --autocast-bf16 does there, and computes "
-    "in fp32. *of GEMM*: operations per second as a share of the rate of a 2048 x 2048 matrix "
+    "bf16 is autocast; on a CPU without bf16 in hardware ours leaves it out, as --autocast-bf16 does there, and "
+    "computes in fp32. *of GEMM*: operations per second as a share of the rate of a 2048 x 2048 matrix "
     "product in the same precision, measured in the same run. *GB*: peak resident memory of the side's process (on a "
     "GPU, of the GPU)."
 )
@@ -66,7 +66,8 @@ def frontend(args: argparse.Namespace, write: Callable) -> None:
         write(
             "Speech: the convolutions alone, forward",
             f"Batch {args.batch} x {args.seconds:g} s, no gradients; against `conv1d` and group norm as stock fairseq "
-            f"has them. Median of {args.count} turns. {READING} Here autocast is on on both sides: the convolutions compute in fp32 and round the result.",
+            f"has them. Median of {args.count} turns. {READING} Here "
+            "autocast is on for both sides, and ours computes in fp32 and rounds the result.",
             common.table(HEADER, rows),
         )
 

@@ -52,6 +52,19 @@ def tone_corpus(
     return folder
 
 
+def noise_manifests(folder: Path, count: int = 4, n_samples: int = 6000) -> Path:
+    """Write clips of noise with the manifests of stock fairseq, train.tsv and valid.tsv, and return the folder."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid"):
+        lines = [str(folder)]
+        for i in range(count):
+            name = f"{i}_{split}.wav"
+            soundfile.write(folder / name, 0.1 * rng.standard_normal(n_samples), SAMPLE_RATE)
+            lines.append(f"{name}\t{n_samples}")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def _tone(pitch: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     wav = 0.3 * np.sin(2 * np.pi * pitch * rng.uniform(0.95, 1.05) * time) + 0.02 * rng.standard_normal(len(time))

@@ -126,6 +126,9 @@ def train_here(arguments: list[object]) -> str:
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq_cli import train
 
+    from emofair.compat import forget_previous_job
+
+    forget_previous_job()  # stock tasks do not
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=[str(a) for a in arguments])
     with _log() as log:
         train.main(convert_namespace_to_omegaconf(args))

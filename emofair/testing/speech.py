@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from emofair.encoders.speech import SpeechEncoder
     from emofair.encoders.speech_spec import SpeechSpec
@@ -53,6 +54,31 @@ def tiny_speech_encoder(spec: SpeechSpec | None = None, seed: int = 0) -> Speech
         encoder = SpeechEncoder(spec or tiny_speech_spec())
         shake(encoder)
     return encoder.eval()
+
+
+def padded_noise(*lengths: int) -> tuple[Tensor, Tensor]:
+    """Waveforms of noise [B, L], zeros where the clips end, and their lengths [B] in samples."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    wav = torch.zeros(len(lengths), max(lengths))
+    for row, n in zip(wav, lengths, strict=True):
+        row[:n] = torch.randn(n, generator=generator)
+    return wav, torch.tensor(lengths)
+
+
+def model_of(model: type, config: type, arch: str, classes: Sequence[str], **options: Any) -> nn.Module:
+    """A waveform model as fairseq builds it for a task with these classes, from its options, with fixed weights."""
+    from types import SimpleNamespace
+
+    import torch
+    from omegaconf import OmegaConf
+
+    cfg = OmegaConf.structured(config(**{"ssl_random": "tiny", **options}))
+    OmegaConf.set_struct(cfg, False)
+    cfg._name = arch
+    torch.manual_seed(0)
+    return model.build_model(cfg, SimpleNamespace(classes=tuple(classes)))
 
 
 def shake(model: nn.Module) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from emofair.cli.main import main
 from emofair import device as device_module
+from emofair.cli.main import main
 from emofair.device import autocast_pays, find_device, has_fast_bf16
 from emofair.errors import EmofairError
 from emofair.units.vq_wav2vec import SpeechTokenizer
@@ -59,6 +59,9 @@ def test_a_cpu_has_fast_bf16_where_it_has_instructions_for_it():
     assert has_fast_bf16(torch.device("cpu")) == bool({"avx512_bf16", "amx_bf16"} & set(flags))
 
 
+SLOW = "autocast would double the time, and fp32 is used instead"
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_autocast_is_left_out_and_said_so_where_bf16_is_emulated(fast, monkeypatch, caplog):
     monkeypatch.setattr(device_module, "_cpu_has_fast_bf16", lambda: fast)
@@ -67,5 +70,5 @@ def test_autocast_is_left_out_and_said_so_where_bf16_is_emulated(fast, monkeypat
     assert [autocast_pays(cpu, asked) for asked in (False, True, True)] == [False, fast, fast]
     assert autocast_pays(torch.device("cuda"), True)
     assert [record.message for record in caplog.records if "bfloat16" in record.message] == (
-        [] if fast else ["this CPU has no bfloat16 instructions: autocast would double the time, and fp32 is used instead"]
+        [] if fast else [f"this CPU has no bfloat16 instructions: {SLOW}"]
     )

@@ -1,16 +1,15 @@
-import sys
 from argparse import Namespace
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
 
 from emofair.checkpoints import safe
 from emofair.checkpoints.vq_wav2vec import load_vq_wav2vec
-from emofair.compat import forget_previous_job
 from emofair.errors import EmofairError
+from emofair.testing.clips import noise_manifests
+from emofair.testing.commands import train_here
 
 # The published model's strides with few channels: 10 ms hop, 465 samples of receptive field.
 LAYERS = "[(16, 10, 5), (16, 8, 4)] + [(16, 4, 2)] * 3 + [(16, 1, 1)] * 2"
@@ -166,25 +165,16 @@ def test_an_unknown_activation_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("vq_type", ["kmeans", "gumbel"])
-def test_a_model_that_fairseq_trains_today_is_loaded(vq_type, tmp_path, monkeypatch):
+def test_a_model_that_fairseq_trains_today_is_loaded(vq_type, tmp_path):
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
-    from fairseq_cli import train
 
-    generator = np.random.default_rng(0)
-    for split in ("train", "valid"):
-        lines = [str(tmp_path)]
-        for i in range(4):
-            soundfile.write(tmp_path / f"{i}_{split}.wav", 0.1 * generator.standard_normal(6000), 16000)
-            lines.append(f"{i}_{split}.wav\t6000")
-        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-    command = ["train", str(tmp_path), "--conv-feature-layers", LAYERS, "--conv-aggregator-layers", "[(16, 2, 1)]"]
+    noise_manifests(tmp_path)
+    command = [str(tmp_path), "--conv-feature-layers", LAYERS, "--conv-aggregator-layers", "[(16, 2, 1)]"]
     command += f"""--task audio_pretraining --arch wav2vec --criterion wav2vec --vq-type {vq_type} --vq-vars 9
         --vq-groups 2 --combine-groups --prediction-steps 2 --num-negatives 2 --optimizer adam --lr 1e-4
         --batch-size 2 --max-update 2 --cpu --required-batch-size-multiple 1 --min-sample-size 1000
         --max-sample-size 6000 --save-dir {tmp_path / "save"} --log-format none --num-workers 0 --infonce""".split()
-    monkeypatch.setattr(sys, "argv", command)
-    forget_previous_job()
-    train.cli_main()
+    train_here(command)
     path = tmp_path / "save" / "checkpoint_best.pt"
     safe.register()
     (stock,), _, _ = load_model_ensemble_and_task([str(path)])

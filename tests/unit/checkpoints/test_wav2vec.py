@@ -1,9 +1,6 @@
-import sys
 from argparse import Namespace
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
@@ -11,10 +8,11 @@ from omegaconf import OmegaConf
 
 from emofair.checkpoints import safe
 from emofair.checkpoints.wav2vec import load_wav2vec
-from emofair.compat import forget_previous_job
 from emofair.encoders.wav2vec import Wav2Vec
 from emofair.encoders.wav2vec_spec import CONV_LAYERS
 from emofair.errors import EmofairError
+from emofair.testing.clips import noise_manifests
+from emofair.testing.commands import train_here
 
 # The published kernels and strides with few channels.
 LAYERS = [(12, kernel, stride) for _, kernel, stride in CONV_LAYERS]
@@ -192,24 +190,14 @@ def test_broken_files(tmp_path):
         load_wav2vec(tmp_path / "gone.pt")
 
 
-def test_a_model_that_fairseq_trains_today_is_loaded(tmp_path, monkeypatch):
-    from fairseq_cli import train
-
-    generator = np.random.default_rng(0)
-    for split in ("train", "valid"):
-        lines = [str(tmp_path)]
-        for i in range(4):
-            soundfile.write(tmp_path / f"{i}_{split}.wav", 0.1 * generator.standard_normal(6000), 16000)
-            lines.append(f"{i}_{split}.wav\t6000")
-        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-    command = ["train", str(tmp_path), "--conv-feature-layers", str(LAYERS), "--conv-aggregator-layers", "[(12, 2, 1)]"]
+def test_a_model_that_fairseq_trains_today_is_loaded(tmp_path):
+    noise_manifests(tmp_path)
+    command = [str(tmp_path), "--conv-feature-layers", str(LAYERS), "--conv-aggregator-layers", "[(12, 2, 1)]"]
     command += f"""--task audio_pretraining --arch wav2vec --criterion wav2vec --prediction-steps 2 --num-negatives 2
         --optimizer adam --lr 1e-4 --batch-size 2 --max-update 1 --cpu --required-batch-size-multiple 1
         --min-sample-size 1000 --max-sample-size 6000 --save-dir {tmp_path / "save"} --log-format none --num-workers 0
         --infonce""".split()
-    monkeypatch.setattr(sys, "argv", command)
-    forget_previous_job()
-    train.cli_main()
+    train_here(command)
     loaded = load_wav2vec(tmp_path / "save" / "checkpoint_last.pt")
     safe.register()
     (stock,), _, _ = load_model_ensemble_and_task([str(loaded.path)])

@@ -3,9 +3,7 @@
 import json
 import re
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from fairseq.checkpoint_utils import load_model_ensemble_and_task
 
@@ -14,7 +12,7 @@ from emofair.checkpoints.speech import load_speech_encoder
 from emofair.checkpoints.trained_on import trained_on
 from emofair.cli.main import main
 from emofair.encoders.speech import SpeechEncoder
-from emofair.testing.clips import tone_corpus
+from emofair.testing.clips import noise_manifests, tone_corpus
 from emofair.testing.commands import train_here
 from emofair.testing.speech import CLASSES as CLASSES_OF_HUBERT
 from emofair.testing.speech import (
@@ -164,13 +162,7 @@ def test_stock_fairseq_loads_an_encoder_alone_with_random_output_layers(kind, la
 
 def test_training_goes_on_from_it(tmp_path, capsys):
     """Stock fairseq's pre-training, with its own check that every weight is there."""
-    generator = np.random.default_rng(0)
-    for split in ("train", "valid"):
-        lines = [str(tmp_path)]
-        for i in range(2):
-            soundfile.write(tmp_path / f"{i}_{split}.wav", 0.1 * generator.standard_normal(9000), 16000)
-            lines.append(f"{i}_{split}.wav\t9000")
-        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    noise_manifests(tmp_path, count=2, n_samples=9000)
     folder = tiny_speech_checkpoint(tmp_path / "hf", "wav2vec2", "large", form="huggingface")
     convert(capsys, folder, "fairseq", tmp_path / "start.pt")
     model = safe.load(tmp_path / "start.pt")["cfg"]["model"]

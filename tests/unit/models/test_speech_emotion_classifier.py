@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from emofair.errors import EmofairError
 from emofair.models.speech_emotion_classifier import (
@@ -15,31 +12,20 @@ from emofair.models.speech_emotion_classifier import (
     SpeechEmotionClassifierConfig,
 )
 from emofair.modules.pooling import POOLINGS
+from emofair.testing.speech import model_of, padded_noise
 
 CLASSES = ("angry", "neutral", "sad")
 
 
 def make(arch="speech_emotion_tiny", **options):
-    cfg = OmegaConf.structured(SpeechEmotionClassifierConfig(**{"ssl_random": "tiny", **options}))
-    OmegaConf.set_struct(cfg, False)
-    cfg._name = arch
-    torch.manual_seed(0)
-    return SpeechEmotionClassifier.build_model(cfg, SimpleNamespace(classes=CLASSES))
-
-
-def clips(*lengths):
-    torch.manual_seed(1)
-    wav = torch.zeros(len(lengths), max(lengths))
-    for row, n in zip(wav, lengths, strict=True):
-        row[:n] = torch.randn(n)
-    return wav, torch.tensor(lengths)
+    return model_of(SpeechEmotionClassifier, SpeechEmotionClassifierConfig, arch, CLASSES, **options)
 
 
 @pytest.mark.parametrize("layer", ["-1", "1", "weighted"])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_padding_changes_nothing(pooling, layer):
     model = make(pooling=pooling, layer=layer, attention_init="xavier").eval()
-    wav, n_samples = clips(8000, 4000, 500, 100)
+    wav, n_samples = padded_noise(8000, 4000, 500, 100)
     logits, extra = model(wav, n_samples)
     assert logits.shape == (4, 3)
     for row, n in enumerate(n_samples.tolist()):
@@ -54,11 +40,11 @@ def test_architectures_set_what_the_user_leaves_open():
     hubert = make("hubert_ser", head_dropout=0.0)
     assert (hubert.cfg.pooling, hubert.cfg.head_dropout, hubert.spec.kind) == ("attention", 0.0, "hubert")
     assert make("wav2vec2_ser", pooling="max", relu_features=False).cfg.relu_features is False
-    assert all(make(arch)(*clips(4000))[0].isfinite().all() for arch in ARCHITECTURES)
+    assert all(make(arch)(*padded_noise(4000))[0].isfinite().all() for arch in ARCHITECTURES)
 
 
 def trained(model):
-    wav, n_samples = clips(16000, 9000)
+    wav, n_samples = padded_noise(16000, 9000)
     model.train()
     model(wav, n_samples)[0].pow(2).sum().backward()
     return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -97,7 +83,7 @@ def test_the_encoder_rests_for_the_first_updates():
 
 def test_masks_are_drawn_in_training_alone():
     quiet = {"encoder_dropout": 0.0, "attention_dropout": 0.0, "dropout_input": 0.0}
-    wav, n_samples = clips(16000, 9000)
+    wav, n_samples = padded_noise(16000, 9000)
 
     def twice(model):
         return torch.equal(model(wav, n_samples)[0], model(wav, n_samples)[0])
@@ -111,14 +97,14 @@ def test_masks_are_drawn_in_training_alone():
 @pytest.mark.parametrize("mode", ["per_row", "hf"])
 def test_training_on_clips_of_a_frame_or_two_never_fails(mode):
     model = make(mask_mode=mode).train()
-    logits, _ = model(*clips(100, 400, 720, 1000))
+    logits, _ = model(*padded_noise(100, 400, 720, 1000))
     logits.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_windows_of_an_item_are_averaged():
     model = make().eval()
-    wav, n_samples = clips(4000, 4000, 3000)
+    wav, n_samples = padded_noise(4000, 4000, 3000)
     whole = model(wav, n_samples)[0]
     logits, _ = model(wav, n_samples, item=torch.tensor([0, 0, 1]), n_items=2)
     torch.testing.assert_close(logits, torch.stack([whole[:2].mean(dim=0), whole[2]]))
@@ -129,7 +115,7 @@ def test_recomputed_activations_change_no_gradient():
         model = make(checkpoint_activations=on, encoder_dropout=0.0, mask_time_prob=0.0, mask_channel_prob=0.0)
         model.train()
         torch.manual_seed(3)
-        model(*clips(8000, 5000))[0].sum().backward()
+        model(*padded_noise(8000, 5000))[0].sum().backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
     plain, recomputed = gradients(False), gradients(True)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from emofair.checkpoints.wav2vec import load_wav2vec
 from emofair.errors import EmofairError
 from emofair.models.wav2vec_frame_classifier import Wav2VecFrameClassifier, Wav2VecFrameClassifierConfig
-from emofair.testing.speech import tiny_wav2vec_checkpoint
+from emofair.testing.speech import model_of, padded_noise, tiny_wav2vec_checkpoint
 
 CLASSES = ("angry", "neutral", "sad")
 LENGTHS = [100, 400, 719, 720, 945, 1000, 4000, 9999]
 
 
 def make(**options):
-    cfg = OmegaConf.structured(Wav2VecFrameClassifierConfig(**{"ssl_random": "tiny", **options}))
-    OmegaConf.set_struct(cfg, False)
-    cfg._name = "wav2vec_frame_classifier"
-    torch.manual_seed(0)
-    return Wav2VecFrameClassifier.build_model(cfg, SimpleNamespace(classes=CLASSES))
-
-
-def clips(*lengths):
-    torch.manual_seed(1)
-    wav = torch.zeros(len(lengths), max(lengths))
-    for row, n in zip(wav, lengths, strict=True):
-        row[:n] = torch.randn(n)
-    return wav, torch.tensor(lengths)
+    arch = "wav2vec_frame_classifier"
+    return model_of(Wav2VecFrameClassifier, Wav2VecFrameClassifierConfig, arch, CLASSES, **options)
 
 
 def test_a_clip_has_as_many_frames_as_wav2vec_2_gives_it():
@@ -46,7 +32,7 @@ def test_a_clip_has_as_many_frames_as_wav2vec_2_gives_it():
 def test_as_many_frames_come_out_as_are_counted(published):
     model = make(no_align_pad=published).eval()
     for n in LENGTHS:
-        assert model.frames(*clips(n)).features.shape == (1, model.n_frames(n), model.spec.context_dim)
+        assert model.frames(*padded_noise(n)).features.shape == (1, model.n_frames(n), model.spec.context_dim)
 
 
 def test_a_frame_is_centred_where_the_frame_of_wav2vec_2_is():
@@ -66,7 +52,7 @@ def test_a_frame_is_centred_where_the_frame_of_wav2vec_2_is():
 
 def test_padding_changes_nothing():
     model = make().eval()
-    wav, n_samples = clips(9000, 4000, 945, 500, 100)
+    wav, n_samples = padded_noise(9000, 4000, 945, 500, 100)
     logits, extra = model(wav, n_samples)
     assert logits.shape == (5, 3)
     for row, n in enumerate(n_samples.tolist()):
@@ -79,7 +65,7 @@ def test_padding_changes_nothing():
 
 def test_the_lstms_are_torchs_bidirectional_one():
     model = make().eval()
-    wav, n_samples = clips(8000)
+    wav, n_samples = padded_noise(8000)
     features = model.frames(wav, n_samples).features
     both = torch.nn.LSTM(features.size(2), model.cfg.rnn_hidden, batch_first=True, bidirectional=True)
     backwards = {f"{name}_reverse": value for name, value in model.backwards.state_dict().items()}
@@ -90,7 +76,7 @@ def test_the_lstms_are_torchs_bidirectional_one():
 
 def test_the_convolutions_rest_and_all_else_learns():
     def learning(model):
-        logits, extra = model.train()(*clips(9000, 6000))
+        logits, extra = model.train()(*padded_noise(9000, 6000))
         (logits.sum() + extra["frame_logits"].sum()).backward()
         return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
@@ -105,7 +91,7 @@ def test_the_convolutions_rest_and_all_else_learns():
 @pytest.mark.parametrize("mode", ["per_row", "hf"])
 def test_masks_are_drawn_in_training_alone_and_never_fail(mode):
     model = make(mask_mode=mode, mask_channel_length=8)
-    wav, n_samples = clips(9000, 3000, 400, 100)
+    wav, n_samples = padded_noise(9000, 3000, 400, 100)
 
     def same():
         return torch.equal(model(wav, n_samples)[0], model(wav, n_samples)[0])
