@@ -165,7 +165,7 @@ class _Layer(nn.Module):
         self.layer_norm_first = spec.layer_norm_first
 
     def forward(self, x: Tensor, padding: Tensor | None, bias: Tensor | None) -> Tensor:
-        """x [T, B, C] → [T, B, C]."""
+        """x [B, T, C] → [B, T, C]."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(self._compute, x, padding, bias, use_reentrant=False)
         return self._compute(x, padding, bias)
@@ -208,15 +208,14 @@ class _Transformer(nn.Module):
             x = self.layer_norm(x)
         x = dropout(x, self.dropout, self.training)
         states = {0: x} if 0 in wanted else {}
-        x = x.transpose(0, 1)
-        bias = self.layers[0].self_attn.position_bias(x.size(0)) if self.has_bias else None
+        bias = self.layers[0].self_attn.position_bias(x.size(1)) if self.has_bias else None
         drops = self.training and self.layerdrop > 0
         dropped = (torch.rand(len(self.layers)) < self.layerdrop).tolist() if drops else [False] * len(self.layers)
         for number, layer in enumerate(self.layers[: max(wanted)], start=1):
             if not dropped[number - 1]:
                 x = layer(x, padding, bias)
             if number in wanted:
-                states[number] = x.transpose(0, 1)
+                states[number] = x
         return states
 
     def finish(self, x: Tensor) -> Tensor:

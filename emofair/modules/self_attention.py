@@ -22,8 +22,7 @@ class SelfAttention(MultiheadAttention):
         super().__init__(embed_dim, heads, dropout=dropout, self_attention=True)
 
     def forward(self, x: Tensor, padding: Tensor | None = None, position_bias: Tensor | None = None) -> Tensor:
-        """x [T, B, C], ``padding`` [B, T] (true = padding) → [T, B, C]; ``position_bias`` is for subclasses."""
-        frames, batch, width = x.shape
+        """x [B, T, C], ``padding`` [B, T] (true = padding) → [B, T, C]; ``position_bias`` is for subclasses."""
         q, k, v = (self.split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         bias = self.bias(x, padding, position_bias, q.dtype)
         p = self.dropout_module.p if self.training else 0.0
@@ -33,11 +32,11 @@ class SelfAttention(MultiheadAttention):
             attended = dropout(weights, p, training=True) @ v
         else:
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
-        return self.out_proj(attended.permute(2, 0, 1, 3).reshape(frames, batch, width))
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def split(self, x: Tensor) -> Tensor:
-        """[T, B, C] → [B, heads, T, head_dim]."""
-        return x.view(*x.shape[:2], self.num_heads, self.head_dim).permute(1, 2, 0, 3)
+        """[B, T, C] → [B, heads, T, head_dim]."""
+        return x.unflatten(2, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def bias(
         self, x: Tensor, padding: Tensor | None, position_bias: Tensor | None, dtype: torch.dtype

@@ -14,10 +14,11 @@ def test_it_is_fairseqs(padded, p):
     stock = MultiheadAttention(12, 3, self_attention=True)
     ours = SelfAttention(12, 3, p)
     ours.load_state_dict(stock.state_dict())
-    x = torch.randn(9, 2, 12)
+    x = torch.randn(2, 9, 12)
     padding = torch.arange(9) >= torch.tensor([9, 5])[:, None] if padded else None
     inputs = [x.clone().requires_grad_() for _ in range(2)]
-    expected, _ = stock(*[inputs[0]] * 3, key_padding_mask=padding, need_weights=False)
+    expected, _ = stock(*[inputs[0].transpose(0, 1)] * 3, key_padding_mask=padding, need_weights=False)
+    expected = expected.transpose(0, 1)
     found = ours(inputs[1], padding)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     for result in (expected, found):
@@ -33,7 +34,7 @@ def test_written_out_or_fused_makes_no_difference_to_the_gated_bias(table):
     fused = GatedRelativeAttention(12, 3, 0.0, table)
     written_out = GatedRelativeAttention(12, 3, WRITTEN_OUT, table)
     written_out.load_state_dict(fused.state_dict())
-    x, bias = torch.randn(9, 2, 12), torch.randn(3, 9, 9)
+    x, bias = torch.randn(2, 9, 12), torch.randn(3, 9, 9)
     padding = torch.arange(9) >= torch.tensor([9, 5])[:, None]
     torch.testing.assert_close(written_out(x, padding, bias), fused(x, padding, bias), atol=1e-6, rtol=1e-5)
 
@@ -41,7 +42,7 @@ def test_written_out_or_fused_makes_no_difference_to_the_gated_bias(table):
 def test_dropout_is_on_the_weights_in_training_only():
     torch.manual_seed(0)
     attention = SelfAttention(12, 3, 0.5)
-    x = torch.randn(9, 2, 12)
+    x = torch.randn(2, 9, 12)
     assert not torch.allclose(attention(x), attention(x))
     attention.eval()
     assert torch.equal(attention(x), attention(x))
