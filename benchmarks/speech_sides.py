@@ -128,6 +128,9 @@ class Fairseq(nn.Module):
 
     def forward(self, wav: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, None]:
         """Masked in training, as transformers and ours."""
+        if torch.is_autocast_enabled(wav.device.type):
+            # Under autocast stock fairseq cannot put a vector in fp32 into what its linear layers give.
+            self.encoder.mask_emb.data = self.encoder.mask_emb.data.bfloat16()
         x = self.encoder(wav, mask=self.training, features_only=True)["x"]
         return self.out(F.relu(self.hidden(x.mean(dim=1)))), None
 

@@ -1,6 +1,7 @@
 """Which splits a run may train on, select by and share items between.
 
-``clean``: nothing of the test set is seen before the end. ``paper``: published habits are allowed, and told.
+``clean``: nothing of the test set is seen before the end. ``transductive``: earlier stages may have heard it, without
+its labels. ``paper``: published habits are allowed, and told.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from emofair.errors import EmofairError
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS = ("clean", "paper")
+PROTOCOLS = ("clean", "transductive", "paper")
 TEST = "test"
 OR_PAPER = "or say --protocol paper to have the result marked so"
+
+
+def is_laxer(protocol: str, other: str) -> bool:
+    """Whether ``protocol`` allows what ``other`` does not."""
+    return PROTOCOLS.index(protocol) > PROTOCOLS.index(other)
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Subsets:
         return cls(dataset.train_subset, valid)
 
     def check(self) -> None:
-        """Raise `EmofairError` when training or selecting by these breaks the clean protocol."""
+        """Raise `EmofairError` when training or selecting by these is for the paper protocol alone."""
         if is_test(self.train):
             raise EmofairError(
                 f"--train-subset {self.train} would train on the test set", remedy=f"Train on 'train', {OR_PAPER}"
@@ -74,7 +80,7 @@ def check_overlap(
     *,
     quiet: bool = False,
 ) -> None:
-    """Refuse items that both splits of a pair have under ``clean``, and tell how many there are under ``paper``.
+    """Refuse items that both splits of a pair have, except under ``paper``, where it is told how many there are.
 
     ``members`` gives the ids of a split, None for one that is absent; ``quiet`` leaves the telling to another process.
     """
@@ -89,7 +95,7 @@ def check_overlap(
             shared[pair] = sorted(both)
     if not shared:
         return
-    if protocol == "clean":
+    if protocol != "paper":
         (left, right), ids = next(iter(shared.items()))
         first = ", ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
         raise EmofairError(

@@ -26,7 +26,7 @@ def load_data_pickle(path: str | os.PathLike[str]) -> Any:
         return numpy_pickle.to_numpy(value)
     except EmofairError:
         raise
-    except _NotData as error:
+    except NotData as error:
         raise EmofairError(f"holds more than data: it asks for {error}", file=path) from None
     except (EOFError, pickle.UnpicklingError) as error:
         if "truncated" in str(error) or "Ran out of input" in str(error) or isinstance(error, EOFError):
@@ -38,8 +38,8 @@ def load_data_pickle(path: str | os.PathLike[str]) -> Any:
         raise EmofairError(f"is not a pickle of plain data ({type(error).__name__}: {error})", file=path) from None
 
 
-class _NotData(Exception):
-    pass
+class NotData(Exception):
+    """A pickle asks for a class or function that is no data; its name."""
 
 
 class _Frozen:
@@ -61,9 +61,9 @@ class _Frozen:
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module.replace('__builtin__', 'builtins')}.{name}"
-        if full not in _ALLOWED:
-            raise _NotData(f"{module}.{name}")
-        return _ALLOWED[full]
+        if full not in ALLOWED:
+            raise NotData(f"{module}.{name}")
+        return ALLOWED[full]
 
 
 def _bytes(value: Any = b"", codec: str = "latin1") -> bytes:
@@ -85,11 +85,11 @@ def _only_as_factory(*_: Any) -> Any:
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> Any:
-    kind = numpy_pickle.PlainArray if kind is _ALLOWED["numpy.ndarray"] else None
+    kind = numpy_pickle.PlainArray if kind is ALLOWED["numpy.ndarray"] else None
     return numpy_pickle.reconstruct(kind, shape, code)
 
 
-_ALLOWED = {
+ALLOWED = {
     "_codecs.encode": _Frozen(_bytes),
     "builtins.bytes": _Frozen(_bytes),
     "builtins.bytearray": _Frozen(lambda *args: bytearray(_bytes(*args))),

@@ -48,13 +48,13 @@ class PlainArray(np.ndarray):
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise UnpicklingError("numpy array in an unknown form")
         shape, dtype, fortran, data = state[-4:]
-        dtype, count = _dtype(dtype), _count(shape)
+        dtype, size = _dtype(dtype), count(shape)
         if dtype.hasobject:
-            if not isinstance(data, list) or len(data) != count:
+            if not isinstance(data, list) or len(data) != size:
                 raise UnpicklingError("numpy object array whose contents do not fit its shape")
         else:
             data = _bytes(data)
-            if len(data) != count * dtype.itemsize:
+            if len(data) != size * dtype.itemsize:
                 raise UnpicklingError("numpy array whose contents do not fit its shape")
         super().__setstate__((1, shape, dtype, bool(fortran), data))
 
@@ -82,8 +82,8 @@ def scalar(dtype: Any, data: Any) -> np.generic:
 
 def from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
     """``numpy._core.numeric._frombuffer``: how arrays come in pickle protocol 5."""
-    dtype, count, data = _dtype(dtype), _count(shape), _bytes(data)
-    if dtype.hasobject or len(data) != count * dtype.itemsize or order not in ("C", "F"):
+    dtype, size, data = _dtype(dtype), count(shape), _bytes(data)
+    if dtype.hasobject or len(data) != size * dtype.itemsize or order not in ("C", "F"):
         raise UnpicklingError("numpy array whose contents do not fit its shape")
     return np.frombuffer(bytearray(data), dtype).reshape(shape, order=order)
 
@@ -124,7 +124,8 @@ def _dtype(value: Any) -> np.dtype:
     raise UnpicklingError("numpy array of an unknown dtype")
 
 
-def _count(shape: Any) -> int:
+def count(shape: Any) -> int:
+    """Elements of an array of a shape that a pickle names."""
     if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
         raise UnpicklingError("numpy array of an impossible shape")
     return math.prod(shape)

@@ -10,6 +10,7 @@ from typing import Any
 from emofair.checkpoints import safe
 from emofair.checkpoints.fairseq_form import as_dict
 from emofair.errors import EmofairError
+from emofair.protocol import PROTOCOLS, is_laxer
 
 LAST = "checkpoint_last.pt"
 SHAPE = "_ssl_json"
@@ -44,11 +45,11 @@ def stored_shapes(model: Mapping[str, Any], path: Path) -> dict[str, str]:
 
 
 def check_protocol(path: str | os.PathLike[str], protocol: str) -> None:
-    """Raise `EmofairError` when weights from a training under the paper protocol would be called clean."""
+    """Raise `EmofairError` when weights from a training under a laxer protocol would be called ``protocol``."""
     stored = as_dict(safe.load(path, weights=False).get("task_state")).get("protocol")
-    if stored == "paper" and protocol == "clean":
+    if stored in PROTOCOLS and is_laxer(stored, protocol):
         raise EmofairError(
-            "trained under the paper protocol, so what goes on from it cannot be called clean",
+            f"trained under the {stored} protocol, so what goes on from it cannot be called {protocol}",
             file=path,
-            remedy="Add --protocol paper, or begin with other weights",
+            remedy=f"Add --protocol {stored}, or begin with other weights",
         )

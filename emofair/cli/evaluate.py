@@ -21,6 +21,7 @@ from pathlib import Path
 
 from emofair.cli.outputs import check_folder
 from emofair.errors import MissingExtra
+from emofair.protocol import PROTOCOLS
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
 
@@ -45,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", help="fold of this run (default: what corpus.json or a folder named fold<k> says)")
     parser.add_argument(
         "--protocol",
-        choices=("clean", "paper"),
-        help="clean: nothing of the test set was used before; paper: published habits (default: as in training)",
+        choices=PROTOCOLS,
+        help="clean: nothing of the test set was used before; transductive: its audio was, without labels; paper: "
+        "published habits (default: as in training)",
     )
 
 

@@ -17,6 +17,7 @@ VERBS = (
     "features",
     "kmeans",
     "units",
+    "clusters",
     "train",
     "validate",
     "evaluate",

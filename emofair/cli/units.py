@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kmeans", required=True, metavar="FILE[,FILE...]", help="what emofair kmeans wrote, or centroids as .npy"
     )
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="take scikit-learn's k-means too, as HuBERT's .bin: nothing in it is run, its centroids are read",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="gets the labels")
     parser.add_argument("--manifest", metavar="DIR", help="prepared corpus (default: the one that was dumped)")
     parser.add_argument(
@@ -41,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from emofair.units.kmeans import load_kmeans
 
     features = Features(args.features, args.split)
-    models = {path: load_kmeans(path) for path in args.kmeans.split(",")}
+    models = {path: load_kmeans(path, allow_pickle=args.allow_pickle) for path in args.kmeans.split(",")}
     if len({kmeans.k for kmeans in models.values()}) < len(models):
         raise EmofairError("two of --kmeans have as many clusters: their labels would have one name")
     for path, kmeans in models.items():

@@ -1,7 +1,8 @@
 """No stage may train on what a fold validates or tests on: what a checkpoint remembers of its data, and the guard.
 
 A stage keeps in its task state (and so in its checkpoint) what `facts_of` returns: the fold, and ``trained_ids``, the
-sorted hashes of all ids that it, or a stage that it started from, was trained on. A hash is the first 8 bytes of the
+sorted hashes of all ids that it, or a stage that it started from, was trained on; ``labelled_ids`` are those of them
+whose labels were used. A hash is the first 8 bytes of the
 SHA-256 of the id, as 16 hexadecimal digits: 10,000 ids take 170 kB, and among 100,000 trained and 10,000 held-out ids
 a chance hit has a probability of 5e-11. The corpus is no part of it, so the same corpus prepared from another source is
 recognised; two corpora that happen to use the same ids are taken for one, and the guard then errs on the safe side.
@@ -27,7 +28,10 @@ from emofair.errors import EmofairError
 TRAINED_IDS = "trained_ids"
 """Key of the hashes in a task's state."""
 
-_FACTS = ("corpus", "fold", TRAINED_IDS)
+LABELLED_IDS = "labelled_ids"
+"""Key of the hashes of ids whose labels were used; where it is missing, all were."""
+
+_FACTS = ("corpus", "fold", TRAINED_IDS, LABELLED_IDS)
 HELD_OUT = ("test", "valid")
 _DIGITS = 16
 
@@ -52,17 +56,24 @@ def hash_id(identifier: str) -> str:
 
 
 def facts_of(
-    corpus_dir: PathLike, splits: Iterable[str] = ("train",), *, earlier: Iterable[Mapping[str, Any]] = ()
+    corpus_dir: PathLike,
+    splits: Iterable[str] = ("train",),
+    *,
+    earlier: Iterable[Mapping[str, Any]] = (),
+    uses_labels: bool = True,
 ) -> dict[str, Any]:
-    """What a stage that trains on ``splits`` of a corpus folder stores: {"corpus", "fold", "trained_ids"}.
+    """What a stage that trains on ``splits`` of a corpus folder stores: {"corpus", "fold", "trained_ids", ...}.
 
     ``earlier`` are the facts of the stages whose weights or labels it uses; their ids are taken over.
     """
     corpus = read_corpus(corpus_dir)
     hashes = {hash_id(u.id) for split in splits for u in read_split(corpus_dir, split)}
+    labelled = set(hashes) if uses_labels else set()
     for facts in earlier:
         hashes.update(trained_hashes(facts) or ())
-    return {"corpus": corpus.get("name"), "fold": corpus.get("fold"), TRAINED_IDS: sorted(hashes)}
+        labelled.update(trained_hashes(facts, labelled=True) or ())
+    names = {"corpus": corpus.get("name"), "fold": corpus.get("fold")}
+    return {**names, TRAINED_IDS: sorted(hashes), LABELLED_IDS: sorted(labelled)}
 
 
 def only_facts(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,14 +81,14 @@ def only_facts(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: state[name] for name in _FACTS if name in state}
 
 
-def trained_hashes(trained: Trained) -> set[str] | None:
-    """Hashes of the ids that a stage was trained on; None where the facts do not say.
+def trained_hashes(trained: Trained, *, labelled: bool = False) -> set[str] | None:
+    """Hashes of the ids that a stage was trained on, or of those with labels; None where the facts do not say.
 
     Raises `EmofairError` for facts that are no list of hashes.
     """
     if isinstance(trained, (str, os.PathLike)):
         return {hash_id(u.id) for u in read_split(trained, "train")}
-    hashes = trained.get(TRAINED_IDS)
+    hashes = trained.get(LABELLED_IDS if labelled and LABELLED_IDS in trained else TRAINED_IDS)
     if hashes is None:
         return None
     if isinstance(hashes, str) or not all(isinstance(each, str) and len(each) == _DIGITS for each in hashes):
@@ -96,14 +107,16 @@ def check_disjoint(
     *,
     splits: Sequence[str] = HELD_OUT,
     name: PathLike | None = None,
+    labelled: bool = False,
 ) -> bool:
     """Refuse weights of a stage that was trained on what a corpus folder validates or tests on.
 
-    ``name`` says in the error where the weights come from, by default the folder ``trained``. Splits that the corpus
+    ``name`` says in the error where the weights come from, by default the folder ``trained``. With ``labelled``,
+    training without labels is allowed. Splits that the corpus
     lacks are passed over. Returns False when nothing could be compared, because the facts do not say what was trained
     on. Raises `EmofairError` with the folds and some of the shared ids.
     """
-    hashes = trained_hashes(trained)
+    hashes = trained_hashes(trained, labelled=labelled)
     if hashes is None:
         return False
     if isinstance(trained, (str, os.PathLike)):

@@ -51,8 +51,9 @@ class SpeechDataset(EmofairDataset):
 
     In training clips longer than ``max_samples`` are cropped at a place drawn from (seed, epoch, index) or, with
     ``crop`` "head", at the start; "min" crops a batch to its shortest clip, though not below ``min_samples``. Crops
-    start at multiples of ``crop_hop``. In evaluation clips stay whole, or with ``window`` and ``hop`` (samples) are
-    given as overlapping windows. ``normalize`` brings every whole clip to zero mean and unit variance.
+    start at multiples of ``crop_hop``. In evaluation clips stay whole, or are cut after ``eval_samples``; with
+    ``window`` and ``hop`` (samples) they are given as overlapping windows. ``normalize`` brings every whole clip to
+    zero mean and unit variance.
 
     ``order``: "length" (shortest first), "bucket" (shuffled inside ``n_buckets`` groups of similar length) or "random";
     evaluation is always by length. ``drop_last`` leaves out the incomplete last batch in training, as many published
@@ -78,6 +79,7 @@ class SpeechDataset(EmofairDataset):
         crop: str = "random",
         min_samples: int = 0,
         crop_hop: int = 1,
+        eval_samples: int | None = None,
         window: int | None = None,
         hop: int | None = None,
         order: str = "length",
@@ -91,11 +93,12 @@ class SpeechDataset(EmofairDataset):
         self.normalize, self.resample = normalize, resample
         self.max_samples = max_samples
         self.crop, self.min_samples, self.crop_hop = crop, min_samples, crop_hop
-        self.window, self.hop = window, hop or window
+        self.eval_samples, self.window, self.hop = eval_samples, window, hop or window
         self.order, self.n_buckets, self.drop_last = order, n_buckets, drop_last
         sizes = np.array([item.n_samples for item in self.items], dtype=np.int64)
-        if training and max_samples is not None:
-            sizes = np.minimum(sizes, max_samples)
+        longest = max_samples if training else eval_samples
+        if longest is not None:
+            sizes = np.minimum(sizes, longest)
         super().__init__(sizes, [item.id for item in self.items], seed=seed, training=training)
 
     def _check_items(self) -> None:
@@ -145,7 +148,8 @@ class SpeechDataset(EmofairDataset):
             target = len(wav) if self.max_samples is None else self.max_samples
             start = self._crop_start(index, len(wav), target)
             return {"id": index, "waves": [wav[start : start + target]], "start": start}
-        spans = windows_of(len(wav), self.window, self.hop) if self.window else [(0, len(wav))]
+        n = len(wav) if self.eval_samples is None else min(len(wav), self.eval_samples)
+        spans = windows_of(n, self.window, self.hop) if self.window else [(0, n)]
         return {"id": index, "waves": [wav[start:end] for start, end in spans], "start": 0}
 
     def _crop_start(self, index: int, n_samples: int, target: int) -> int:

@@ -15,6 +15,7 @@ from emofair.errors import EmofairError
 from emofair.inference import provenance
 from emofair.inference.checkpoint import LoadedCheckpoint, load_checkpoint
 from emofair.inference.training_command import settings, training_command
+from emofair.protocol import is_laxer
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ def evaluate(
     The batches are those of the task's data set, shortest items first, of the size used in training unless
     ``batch_size`` (items) or ``max_tokens`` is given; it changes no figure beyond the noise of floats. With ``out_dir``
     the predictions go to its ``predictions.tsv``. ``window_seconds``: waveform models judge longer clips in overlapping
-    windows. ``protocol`` defaults to that of the training; a model trained under
-    the paper protocol is never reported as clean. Raises `EmofairError` for bad input.
+    windows. ``protocol`` defaults to that of the training; a result is never called by a stricter one. Raises
+    `EmofairError` for bad input.
     """
     overrides: dict[str, Any] = {"data": os.fspath(data), "save_predictions": None}
     if data_raw is not None:
@@ -66,11 +67,11 @@ def evaluate(
         overrides["save_predictions"] = os.path.join(out_dir, PREDICTIONS)
     loaded = load_checkpoint(checkpoint, device=device, **overrides)
     trained_under = loaded.facts.get("protocol", "clean")
-    if trained_under == "paper" and protocol == "clean":
+    if protocol is not None and is_laxer(trained_under, protocol):
         raise EmofairError(
-            "trained under the paper protocol, so its result cannot be called clean",
+            f"trained under the {trained_under} protocol, so its result cannot be called {protocol}",
             file=checkpoint,
-            remedy="Leave --protocol out, or train under the clean protocol",
+            remedy=f"Leave --protocol out, or train under the {protocol} protocol",
         )
     loaded.task.check_data(split)
     from emofair.checkpoints.fairseq_form import configuration_of

@@ -1,4 +1,4 @@
-"""How clusters go together with labels: purity and normalised mutual information, from a table of counts.
+"""How clusters go together with labels: purity, entropy, normalised mutual information, from a table of counts.
 
 A table is ``[k, c]``: frames of each cluster (row) and each label (column).
 """
@@ -28,6 +28,19 @@ def purity(table: np.ndarray) -> float:
 def majority(table: np.ndarray) -> float:
     """Share of the most frequent label: the purity of one cluster."""
     return ratio(table.sum(axis=0).max(), table.sum())
+
+
+def inverse_purity(table: np.ndarray) -> float:
+    """Share of frames that are in the most frequent cluster of their label."""
+    return purity(table.T)
+
+
+def entropies(table: np.ndarray) -> np.ndarray:
+    """Entropy in bits of the labels of each cluster, ``[k]``; nan for a cluster without a frame."""
+    totals = table.sum(axis=1)
+    shares = table / np.maximum(totals, 1)[:, None]
+    bits = -(shares * np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1)
+    return np.where(totals > 0, bits, np.nan)
 
 
 def nmi(table: np.ndarray) -> float:

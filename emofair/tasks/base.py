@@ -39,8 +39,8 @@ class EmofairTaskConfig(FairseqDataclass):
     protocol: ChoiceEnum(PROTOCOLS) = field(
         default="clean",
         metadata={
-            "help": "clean: nothing of the test set is seen before the end; paper: published habits are allowed, "
-            "and the result is marked so"
+            "help": "clean: nothing of the test set is seen before the end; transductive: earlier stages may have "
+            "heard it, without its labels; paper: published habits are allowed. The result is marked so"
         },
     )
     autocast_bf16: bool = field(
@@ -109,7 +109,7 @@ class EmofairTask(FairseqTask):
         return task
 
     def _prepare_training(self, run: Optional[DictConfig]) -> None:
-        if self.cfg.protocol == "clean":
+        if self.cfg.protocol != "paper":
             self.subsets.check()
         self._check_overlap(self.subsets.apart())
         if run is not None and "checkpoint" in run:

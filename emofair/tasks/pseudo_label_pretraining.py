@@ -60,6 +60,7 @@ class PseudoLabelPretrainingTask(WaveformTask):
     path_fields = ("data", "label_dir")
     models = ("wav2vec2_pseudo_label",)
     criterions = ("pseudo_label",)
+    uses_labels = False
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)

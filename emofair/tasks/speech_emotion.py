@@ -50,6 +50,9 @@ class SpeechEmotionConfig(EmofairTaskConfig):
         metadata={"help": "part of a long clip to train on; min: crop every batch to its shortest clip"},
     )
     min_crop_seconds: float = field(default=3.0, metadata={"help": "--crop min crops no clip below this"})
+    eval_max_seconds: Optional[float] = field(
+        default=None, metadata={"help": "score the first so many seconds of a clip alone (default: all of it)"}
+    )
     eval_window_seconds: Optional[float] = field(
         default=None, metadata={"help": "score longer clips in overlapping windows of this length (default: whole)"}
     )
@@ -116,7 +119,7 @@ class SpeechEmotionTask(WaveformTask):
 
     def _check_lengths(self) -> None:
         cfg = self.cfg
-        for name in ("max_seconds", "eval_window_seconds", "eval_hop_seconds"):
+        for name in ("max_seconds", "eval_max_seconds", "eval_window_seconds", "eval_hop_seconds"):
             if cfg[name] is not None and cfg[name] <= 0:
                 option = f"--{name.replace('_', '-')}"
                 raise EmofairError(f"{option} {cfg[name]} is no length", remedy="Give seconds above 0")
@@ -165,8 +168,8 @@ class SpeechEmotionTask(WaveformTask):
             wrong = f"--arch {arch}"
         elif not model.front_end_is_frozen:
             wrong = "--train-cnn, which changes them"
-        elif self.cfg.eval_window_seconds is not None:
-            wrong = "--eval-window-seconds: a window would have the statistics of its whole clip"
+        elif self.cfg.eval_window_seconds is not None or self.cfg.eval_max_seconds is not None:
+            wrong = "--eval-window-seconds and --eval-max-seconds: a part would have the statistics of its whole clip"
         if wrong is not None:
             raise EmofairError(
                 f"--frontend-cache keeps what frozen convolutions make of whole clips, and does not go with {wrong}",
@@ -220,6 +223,7 @@ class SpeechEmotionTask(WaveformTask):
             crop=str(cfg.crop),
             min_samples=samples(cfg.min_crop_seconds),
             crop_hop=self._crop_hop,
+            eval_samples=samples(cfg.eval_max_seconds),
             window=window,
             hop=samples(cfg.eval_hop_seconds) or (window and max(1, window // 2)),
             order=str(cfg.batch_order),

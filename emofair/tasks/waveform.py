@@ -29,10 +29,13 @@ class WaveformTask(EmofairTask):
     """Base of tasks on utterance corpora with audio.
 
     A checkpoint remembers all that it, and the stages before it, were trained on. Under the clean protocol weights of a
-    stage that saw what the fold validates or tests on are refused, and so is scoring a model on what it has seen.
+    stage that saw what the fold validates or tests on are refused, and so is scoring a model on what it has seen; under
+    the transductive one, where labels were used.
     """
 
     seen: Optional[Mapping[str, Any]] = None
+    # Whether training uses the labels of the corpus; where it does not, only its audio has been heard.
+    uses_labels = True
 
     def items(self, split: str) -> list[manifests.Utterance]:
         """The utterances of a split."""
@@ -55,7 +58,9 @@ class WaveformTask(EmofairTask):
             earlier = self.earlier_stages(cfg)
             for source, facts in earlier.items():
                 self._refuse(facts, source, leak_check.HELD_OUT)
-            self.seen = leak_check.facts_of(self.cfg.data, [self.subsets.train], earlier=earlier.values())
+            self.seen = leak_check.facts_of(
+                self.cfg.data, [self.subsets.train], earlier=earlier.values(), uses_labels=self.uses_labels
+            )
         return super().build_model(cfg, from_checkpoint)
 
     def earlier_stages(self, model_cfg: DictConfig) -> dict[str, Mapping[str, Any]]:
@@ -73,12 +78,15 @@ class WaveformTask(EmofairTask):
         return super().load_dataset(split, combine, **kwargs)
 
     def _refuse(self, facts: Mapping[str, Any], source: str, splits: tuple[str, ...]) -> None:
+        protocol = str(self.cfg.protocol)
         try:
             leak_check.check_disjoint(facts, self.cfg.data, splits=splits, name=source)
         except EmofairError as error:
-            if self.cfg.protocol == "clean":
+            if protocol == "clean":
                 raise
-            logger.warning("protocol paper: %s: %s", source, error.what)
+            if protocol == "transductive":
+                leak_check.check_disjoint(facts, self.cfg.data, splits=splits, name=source, labelled=True)
+            logger.warning("protocol %s: %s: %s", protocol, source, error.what)
 
     def facts(self) -> dict[str, object]:
         """The facts of every task, and what was trained on."""

@@ -98,18 +98,23 @@ class KMeans:
             raise EmofairError(f"was fitted on other features than those {where} ({told})", file=name, remedy=remedy)
 
 
-def load_kmeans(path: PathLike) -> KMeans:
+def load_kmeans(path: PathLike, *, allow_pickle: bool = False) -> KMeans:
     """Read a ``.npz`` of `KMeans.save`, or bare centroids [K, D] from ``.npy``.
 
-    Raises EmofairError for anything else; a pickle is never opened.
+    With ``allow_pickle`` also scikit-learn's, pickled or in a joblib file, of which the centroids alone are read.
+    Raises EmofairError for anything else.
     """
     path = Path(path)
     if path.suffix.lower() in _PICKLES:
-        raise EmofairError(
-            "is a pickle, which may run code when it is opened",
-            file=path,
-            remedy="Save its cluster_centers_ with numpy.save where you trust it, and give that .npy",
-        )
+        if not allow_pickle:
+            raise EmofairError(
+                "is a pickle, not made by emofair kmeans",
+                file=path,
+                remedy="emofair units reads its centroids with --allow-pickle",
+            )
+        from emofair.checkpoints.pickled_kmeans import read_centres
+
+        return KMeans(_centroids(read_centres(path), path))
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):

@@ -97,7 +97,7 @@ def _trained_on(features: Features, report: Callable[[str], None]) -> dict[str, 
     if manifest is None or not os.path.isdir(manifest):
         report("note: the manifest of these features is gone; what was fitted on cannot be compared with a test split")
         return encoder
-    return facts_of(manifest, [features.split], earlier=[encoder] if encoder else [])
+    return facts_of(manifest, [features.split], earlier=[encoder] if encoder else [], uses_labels=False)
 
 
 class _Frames:

@@ -6,8 +6,8 @@
 # Five folds, two speakers tested in each, two others select. For every fold, from its training clips alone:
 #   masked       masked prediction of clusters of MFCCs (HuBERT's first iteration, by P-TAPT's third stage)
 #   contrastive  wav2vec 2.0's own objective (TAPT's), fairseq's task
-# Then the same fine-tuning from each, and from random weights (none), with every seed. A stage that is done is not done
-# again; delete OUT to start over. JOBS, FOLDS, SEEDS and SYSTEMS may be set.
+# Then the same fine-tuning from each, and from random weights (none), with every seed; and an SVM on statistics of MFCCs
+# as the floor. A stage that is done is not done again; delete OUT to start over. JOBS, FOLDS, SEEDS and SYSTEMS may be set.
 set -euo pipefail
 
 EMODB=$1
@@ -75,7 +75,12 @@ once() {
         return 1
     fi
 }
-export -f pretrain_masked pretrain_contrastive finetune once
+floor() {
+    python examples/svm_floor.py --data "$OUT/data/fold$1" --out "$OUT/svm/fold$1/test"
+}
+export -f pretrain_masked pretrain_contrastive finetune floor once
+
+for fold in $FOLDS; do once "$OUT/svm/fold$fold.scored" floor "$fold"; done
 
 for system in $SYSTEMS; do
     [ "$system" = none ] || for fold in $FOLDS; do echo "$system $fold"; done
@@ -89,6 +94,7 @@ done | xargs -r -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1/seed
 compare=()
 case " $SYSTEMS " in *" none "*) compare=(--compare none) ;; esac
 runs=()
+for fold in $FOLDS; do runs+=("$OUT/svm/fold$fold/test"); done
 for system in $SYSTEMS; do
     for fold in $FOLDS; do
         for seed in $SEEDS; do runs+=("$OUT/$system/fold$fold/seed$seed/test"); done

@@ -48,6 +48,22 @@ def test_every_stage_of_the_page_runs(pasted):
     assert (metrics["fold"], metrics["name"], metrics["protocol"]) == ("1", "P-TAPT", "clean")
 
 
+def test_the_floor_stands_beside_the_systems(pasted):
+    out = "exp/fold1/svm/test"
+    run("python", ROOT / "examples" / "svm_floor.py", "--data", "data/toy/fold1", "--out", out, cwd=pasted)
+    floor, other = (
+        json.loads((pasted / "exp" / "fold1" / name / "test" / "metrics.json").read_text())
+        for name in ("svm", "V-FT/run1")
+    )
+    same = ("n", "split", "target", "classes", "fold", "data_sha256", "majority", "majority_guess", "protocol")
+    assert {name: floor[name] for name in same} == {name: other[name] for name in same}
+    assert floor["metrics"].keys() <= other["metrics"].keys()
+    assert floor["metrics"]["uar"] > 0.3  # a quarter is chance
+    told = ["exp/fold1/svm", "exp/fold1/V-FT", "--out", "floor.md", "--group-by", "name", "--compare", floor["name"]]
+    run("emofair", "report", *told, cwd=pasted)
+    assert "SVM on MFCC statistics" in (pasted / "floor.md").read_text()
+
+
 def test_snakefile_goes_from_public_checkpoints_to_the_report_and_does_nothing_twice(pasted):
     shape = shlex.join((pasted / "exp" / "wav2vec2_tiny.overrides").read_text().split())
     short = "common.fp16=false dataset.num_workers=0 dataset.batch_size=16 "

@@ -118,12 +118,12 @@ def test_labels_of_twice_the_frame_rate_are_thinned(corpus, units, tmp_path):
         train_here(stage3_arguments(corpus, tmp_path, tmp_path / "odd", *told, "75"))
 
 
-def fine_tune(corpus, encoder, save_dir):
+def fine_tune(corpus, encoder, save_dir, *more):
     return train_here(
         [
             *("--data", corpus, "--task", "speech_emotion", "--arch", "wav2vec2_ser", "--w2v-path", encoder),
             *("--criterion", "emotion_classification", "--lr-scheduler", "fixed", "--max-update", "6"),
-            *("--mask-channel-length", "4", "--save-dir", save_dir, *ADAM, *KEEP),
+            *("--mask-channel-length", "4", "--save-dir", save_dir, *ADAM, *KEEP, *more),
         ]
     )
 
@@ -136,24 +136,50 @@ def test_fine_tuning_starts_from_it_and_remembers_all_that_it_saw(stage3, corpus
     assert json.loads(capsys.readouterr().out)["n"] == 12
 
 
-def test_what_one_fold_has_seen_is_refused_where_another_is_tested_on_it(stage3, units, corpus, tmp_path):
+@pytest.fixture
+def fold(corpus, tmp_path):
+    """A fold that is tested on what the stages above were trained on."""
     fold = tmp_path / "fold"
     shutil.copytree(corpus, fold)
-    # The fold is tested on what the stages above were trained on.
-    for path in fold.glob("train.*"):
-        path.replace(path.with_name(path.name.replace("train", "held", 1)))
-    for path in fold.glob("test.*"):
-        path.replace(path.with_name(path.name.replace("test", "train", 1)))
-    for path in fold.glob("held.*"):
-        path.replace(path.with_name(path.name.replace("held", "test", 1)))
-    with pytest.raises(EmofairError, match=r"checkpoint_last\.pt.*(test|leak|seen)"):
-        fine_tune(fold, stage3[0], tmp_path / "ft")
+    for old, new in (("train", "held"), ("test", "train"), ("held", "test")):
+        for path in fold.glob(f"{old}.*"):
+            path.replace(path.with_name(path.name.replace(old, new, 1)))
+    return fold
+
+
+def test_what_one_fold_has_seen_is_refused_where_another_is_tested_on_it(stage3, units, fold, tmp_path):
+    # Its frame labels come from a model that was trained with the clips' labels: transductive is not enough.
+    for protocol in ("clean", "transductive"):
+        with pytest.raises(EmofairError, match=r"checkpoint_last\.pt.*(test|leak|seen)"):
+            fine_tune(fold, stage3[0], tmp_path / "ft", "--protocol", protocol)
     labels = tmp_path / "labels"
     labels.mkdir()
     for name in ("train.km4", "train.km9", "train.km4.json", "train.km9.json"):
         shutil.copy(units / name, labels / name)
     with pytest.raises(EmofairError, match=r"train\.km4\.json.*(test|leak|seen)"):
         train_here(stage3_arguments(fold, labels, tmp_path / "p3"))
+
+
+def test_what_was_heard_without_labels_is_transductive(corpus, fold, tmp_path, capsys):
+    mfcc, units = str(tmp_path / "mfcc"), tmp_path / "units"
+    assert main(["features", "--features", "mfcc", "--manifest", str(corpus), "--split", "train", "--out", mfcc]) == 0
+    assert main(["kmeans", "--features", mfcc, "--split", "train", "-k", "4,9", "--out", str(units)]) == 0
+    models = f"{units / 'km4.npz'},{units / 'km9.npz'}"
+    assert main(["units", "--features", mfcc, "--split", "train", "--kmeans", models, "--out", str(units)]) == 0
+    train_here(stage3_arguments(corpus, units, tmp_path / "heard", "--max-update", "2"))
+    heard = tmp_path / "heard" / "checkpoint_last.pt"
+    with pytest.raises(EmofairError, match=r"checkpoint_last\.pt.*test"):
+        fine_tune(fold, heard, tmp_path / "clean")
+    log = fine_tune(fold, heard, tmp_path / "ft", "--protocol", "transductive")
+    assert f"protocol transductive: {heard}" in log
+    capsys.readouterr()
+    score = ["evaluate", "--checkpoint", str(tmp_path / "ft" / "checkpoint_last.pt"), "--data", str(fold)]
+    assert main(score) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == "transductive"
+    assert main([*score, "--protocol", "paper"]) == 0
+    capsys.readouterr()
+    assert main([*score, "--protocol", "clean"]) == 2
+    assert "trained under the transductive protocol, so its result cannot be called clean" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

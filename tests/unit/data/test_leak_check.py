@@ -59,6 +59,19 @@ def test_later_stages_inherit(folds):
         check_disjoint(later, folds[2])
 
 
+def test_what_was_heard_without_labels_is_told_apart(folds):
+    heard = facts_of(folds[0], ("train", "valid", "test"), uses_labels=False)
+    assert (len(heard["trained_ids"]), heard["labelled_ids"]) == (12, [])
+    both = facts_of(folds[0], earlier=[heard])
+    assert both["labelled_ids"] == facts_of(folds[0])["trained_ids"] and both["trained_ids"] == heard["trained_ids"]
+    with pytest.raises(EmofairError, match="on 2 utterances that are in the test split"):
+        check_disjoint(both, folds[0])
+    assert check_disjoint(both, folds[0], labelled=True) is True
+    del both["labelled_ids"]  # of a checkpoint from before these were kept
+    with pytest.raises(EmofairError, match="on 2 utterances that are in the test split"):
+        check_disjoint(both, folds[0], labelled=True)
+
+
 def test_the_same_fold_is_fine(folds):
     for folder in folds:
         assert check_disjoint(facts_of(folder), folder) is True

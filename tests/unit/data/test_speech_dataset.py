@@ -75,6 +75,19 @@ def test_min_crops_a_batch_to_its_shortest_clip_but_not_below_the_floor(items):
     assert batch["net_input"]["n_samples"].tolist() == [5000, 300]
 
 
+def test_evaluation_may_hear_the_beginning_alone(items):
+    dataset = SpeechDataset(items, "test", max_samples=3000, eval_samples=5000)
+    assert dataset.sizes.tolist() == [4000, 5000, 5000, 5000, 300, 5000]
+    batch = dataset.collater([dataset[i] for i in (0, 1, 4)])
+    assert batch["net_input"]["n_samples"].tolist() == [4000, 5000, 300]
+    assert starts(batch) == [0, 0, 0]
+    dataset = SpeechDataset(items, "test", eval_samples=9000, window=8000, hop=4000)
+    batch = dataset.collater([dataset[1]])
+    assert starts(batch) == [0, 1000] and batch["net_input"]["n_samples"].tolist() == [8000, 8000]
+    training = SpeechDataset(items, "train", max_samples=3000, eval_samples=5000, training=True)
+    assert training.sizes.max() == 3000
+
+
 def test_windows_cover_a_clip_and_end_with_it():
     assert windows_of(100, 100, 50) == [(0, 100)]
     assert windows_of(101, 100, 50) == [(0, 100), (1, 101)]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from emofair.metrics.clusters import contingency, majority, n_dead, nmi, purity
+from emofair.metrics.clusters import contingency, entropies, inverse_purity, majority, n_dead, nmi, purity
 
 
 def test_by_hand():
@@ -13,6 +13,8 @@ def test_by_hand():
     table = contingency(units, labels, 5, 3)
     assert table.tolist() == [[2, 1, 0], [0, 2, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0]]
     assert purity(table) == 5 / 6
+    assert inverse_purity(table) == 5 / 6
+    assert entropies(table)[:2].tolist() == pytest.approx([0.9182958, 0]) and np.isnan(entropies(table)[2])
     assert majority(table) == 3 / 6
     assert n_dead(table) == 2
 

@@ -1,0 +1,111 @@
+"""What the clusters behind frame labels are: emotions, speakers, how long they last, whether another seed finds them.
+
+    emofair clusters units/train.km50 units/test.km50 --manifest fold1 --out clusters.md
+    emofair clusters units/train.km50 --manifest fold1 --out clusters.md --others seed2/train.km50,seed3/train.km50
+
+LABELS are files {split}.km{K}, as `emofair units` writes them, of one k-means; the first is described cluster by
+cluster. --others are labels of the same split by the k-means of other seeds: the adjusted Rand index of every two says
+how stable the clusters are. clusters.json holds every count, clusters_emotions.png is P(emotion | cluster) and
+clusters_transitions.png where the next frame is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from emofair.errors import EmofairError, MissingExtra
+
+HELP = "frame labels -> what the clusters are: emotions, speakers, stability"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("labels", nargs="+", metavar="LABELS", help="{split}.km{K} files of one k-means")
+    parser.add_argument("--manifest", required=True, metavar="DIR", help="the prepared corpus that was labelled")
+    parser.add_argument("--out", required=True, metavar="FILE.md", help="the page")
+    parser.add_argument("--others", metavar="FILE[,FILE]", help="labels of the first one's split by other k-means")
+    parser.add_argument("--html", action="store_true", help="also write FILE.html with the pictures inside")
+    parser.add_argument("--title", default="Clusters of frames", help="heading of the page")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page, its pictures and the JSON."""
+    out = Path(args.out)
+    if out.suffix != ".md" or out.is_dir():
+        raise EmofairError("the page is a Markdown file", file=out, remedy="Give --out a name that ends in .md")
+    named = [_split_and_k(path) for path in args.labels]
+    if len({k for _, k in named}) > 1:
+        raise EmofairError("labels of several numbers of clusters", remedy="Describe one k-means at a time")
+    from emofair.data.manifests import read_labels, read_split
+    from emofair.data.pseudo_label_dataset import read_units
+    from emofair.reports import cluster_page, document, plots
+    from emofair.units import cluster_report
+    from emofair.units.unit_labels import check_record, read_record
+
+    items = {split: read_split(args.manifest, split) for split, _ in named}
+
+    def read(path: str, split: str, k: int) -> list:
+        check_record(read_record(path), items[split], path)
+        return read_units(path, len(items[split]), k)
+
+    hashes = {read_record(path).get("kmeans_sha256") for path in args.labels}
+    if len(hashes - {None}) > 1:
+        raise EmofairError(
+            "the labels are of several k-means", remedy="Name one k-means' labels; those of others go to --others"
+        )
+    units = [read(path, split, k) for path, (split, k) in zip(args.labels, named, strict=True)]
+    classes = read_labels(args.manifest)
+    splits = [
+        cluster_report.describe(each, items[split], k, split, classes)
+        for each, (split, k) in zip(units, named, strict=True)
+    ]
+    agreement = []
+    if args.others:
+        labelled = {args.labels[0]: units[0]}
+        for path in args.others.split(","):
+            labelled[path] = read(path, named[0][0], _split_and_k(path, named[0][0])[1])
+        agreement = cluster_report.stability(labelled)
+    try:
+        plots.require_matplotlib()
+        pictures = True
+    except MissingExtra as error:
+        print(f"emofair: note: no pictures: {error}", file=sys.stderr)
+        pictures = False
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        blocks = cluster_page.build(splits, agreement, out, args.title, pictures)
+        out.write_text(document.markdown(blocks), encoding="utf-8")
+        record = {"splits": [each.as_json() for each in splits], "stability": agreement}
+        out.with_suffix(".json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+        if args.html:
+            out.with_suffix(".html").write_text(document.html_page(blocks, out.parent), encoding="utf-8")
+    except OSError as error:
+        raise EmofairError(f"cannot be written ({error.strerror})", file=error.filename or out) from None
+    for each in splits:
+        print(f"emofair clusters: {out}: {_told(each.split, each.summary())}")
+    return 0
+
+
+def _split_and_k(path: str, expected: str | None = None) -> tuple[str, int]:
+    match = re.fullmatch(r"(.+)\.km(\d+)", Path(path).name)
+    if match is None:
+        raise EmofairError(
+            "not the name of frame labels", file=path, remedy="Name files {split}.km{K} of emofair units"
+        )
+    if expected not in (None, match[1]):
+        raise EmofairError(f"labels of split {match[1]}, not of {expected}", file=path)
+    return match[1], int(match[2])
+
+
+def _told(split: str, found: dict) -> str:
+    line = f"{split}: {found['frames']} frames, {found['dead']} of {found['clusters']} clusters dead"
+    if found["purity_emotion"] is not None:
+        line += f", purity {found['purity_emotion']:.4f} (one cluster: {found['majority_emotion']:.4f})"
+        line += f", NMI with emotion {found['nmi_emotion']:.4f}"
+    if found["nmi_speaker"] is not None:
+        line += f", with speaker {found['nmi_speaker']:.4f}"
+    return line

@@ -1,0 +1,104 @@
+"""`emofair clusters`, from the labels that `emofair units` writes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from emofair.cli.main import main
+from emofair.data.manifests import read_split
+from emofair.reports.cluster_page import order
+from emofair.testing.clips import tone_corpus
+from emofair.units.cluster_report import describe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return tone_corpus(tmp_path_factory.mktemp("tones"), {"train": 12, "test": 6}, seconds=(0.3, 0.6))
+
+
+@pytest.fixture(scope="module")
+def labelled(corpus, tmp_path_factory):
+    """Labels of both splits by two k-means of other seeds."""
+    folder = tmp_path_factory.mktemp("units")
+    for split in ("train", "test"):
+        made = ["--features", "mfcc", "--manifest", str(corpus), "--split", split, "--out", str(folder / "mfcc")]
+        assert main(["features", *made]) == 0
+    for seed in (1, 2):
+        km, out = folder / f"km-{seed}", folder / f"units-{seed}"
+        fit = ["--features", str(folder / "mfcc"), "--split", "train", "-k", "6", "--seed", str(seed), "--out", str(km)]
+        assert main(["kmeans", *fit]) == 0
+        for split in ("train", "test"):
+            label = ["--features", str(folder / "mfcc"), "--split", split, "--kmeans", str(km / "km6.npz")]
+            assert main(["units", *label, "--out", str(out)]) == 0
+    return folder
+
+
+def read(path):
+    return [np.array(line.split(), dtype=int) for line in path.read_text().splitlines()]
+
+
+def test_page_pictures_and_every_figure(corpus, labelled, tmp_path, capsys):
+    out = tmp_path / "clusters.md"
+    files = [str(labelled / "units-1" / f"{split}.km6") for split in ("train", "test")]
+    others = ["--others", str(labelled / "units-2" / "train.km6")]
+    assert main(["clusters", *files, "--manifest", str(corpus), "--out", str(out), *others, "--html"]) == 0
+    told = capsys.readouterr().out
+    assert "train: " in told and "test: " in told and "NMI with emotion" in told and "with speaker" in told
+    record = json.loads((tmp_path / "clusters.json").read_text())
+    for split, found in zip(("train", "test"), record["splits"], strict=True):
+        items = read_split(corpus, split)
+        expected = describe(read(labelled / "units-1" / f"{split}.km6"), items, 6, split, ["angry", "neutral", "sad"])
+        assert found == json.loads(json.dumps(expected.as_json()))
+        assert found["frames"] == sum(found["counts"]) == np.sum(found["frames_by_emotion"])
+    # Tones of three pitches: their clusters are the classes, and no speaker's.
+    summary = record["splits"][0]
+    assert summary["purity_emotion"] > summary["majority_emotion"] + 0.3
+    ((first, second, index),) = record["stability"]
+    assert (first, second) == (files[0], others[1]) and 0.3 < index <= 1
+    page = out.read_text()
+    assert "| train | 12 |" in page and "| test | 6 |" in page and f"{index:.3f}" in page
+    for name in ("clusters_emotions.png", "clusters_transitions.png"):
+        assert name in page and (tmp_path / name).stat().st_size > 3000
+    assert "data:image/png;base64" in out.with_suffix(".html").read_text()
+
+
+def test_clusters_are_ordered_by_emotion_dead_ones_last(corpus):
+    items = read_split(corpus, "test")[:3]  # one clip of each class
+    units = [np.array([4, 4]), np.array([0, 2, 2, 2]), np.array([1, 1, 2])]
+    found = describe(units, items, 6, "test")
+    assert [u.label for u in items] == ["angry", "neutral", "sad"]
+    assert order(found).tolist() == [4, 0, 2, 1, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "said"),
+    [
+        (["labels.txt"], [], "labels.txt: not the name of frame labels. Name files {split}.km{K} of emofair units."),
+        (["train.km6", "test.km7"], [], "labels of several numbers of clusters"),
+        (["train.km6"], ["--others", "test.km6"], "test.km6: labels of split test, not of train"),
+        (["gone/train.km6"], [], "gone/train.km6: cannot be read (No such file or directory)"),
+        (["train.km6"], ["--out", "page.txt"], "page.txt: the page is a Markdown file"),
+        (["units-1/train.km6", "units-2/test.km6"], [], "the labels are of several k-means"),
+        (["short/train.km6"], [], "short/train.km6: 1 lines for 12 utterances"),
+        (["high/train.km6"], [], "high/train.km6:1: cluster ids must be there and be from 0 to 5"),
+    ],
+)
+def test_bad_labels_are_told_in_one_line(labels, options, said, corpus, labelled, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(labelled)
+    for name, text in (("short", "0 1\n"), ("high", "6 1\n" * 12)):
+        (labelled / name).mkdir(exist_ok=True)
+        (labelled / name / "train.km6").write_text(text)
+    out = options if "--out" in options else ["--out", str(tmp_path / "c.md"), *options]
+    if labels == ["train.km6"] and "--others" in options:
+        labels = ["units-1/train.km6"]
+    assert main(["clusters", *labels, "--manifest", str(corpus), *out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_labels_of_another_list_are_refused(corpus, labelled, tmp_path, capsys):
+    other = tone_corpus(tmp_path / "other", {"train": 12, "test": 6}, seconds=(0.3, 0.6), seed=1)
+    labels = str(labelled / "units-1" / "train.km6")
+    assert main(["clusters", labels, "--manifest", str(other), "--out", str(tmp_path / "c.md")]) == 2
+    assert "the labels were made for another list of clips" in capsys.readouterr().err
