@@ -17,6 +17,7 @@ from emofair.encoders.shapes import FillableModule
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
 from emofair.modules.dropout import Dropout, dropout
+from emofair.modules.positional_conv import PositionalConv
 from emofair.modules.self_attention import GatedRelativeAttention, SelfAttention
 
 FIRST_LAYER, LAST_LAYER = 0, -1
@@ -192,7 +193,7 @@ class _Transformer(nn.Module):
         self.layer_norm_first = spec.layer_norm_first
         self.layerdrop = spec.layerdrop
         self.dropout = spec.dropout
-        self.pos_conv = nn.Sequential(_PositionalConv(spec.embed_dim, spec.conv_pos, spec.conv_pos_groups))
+        self.pos_conv = nn.Sequential(PositionalConv(spec.embed_dim, spec.conv_pos, spec.conv_pos_groups))
         self.layers = nn.ModuleList(_Layer(spec, index) for index in range(spec.layers))
         self.layer_norm = nn.LayerNorm(spec.embed_dim)
         self.has_bias = spec.kind == "wavlm"
@@ -221,31 +222,3 @@ class _Transformer(nn.Module):
     def finish(self, x: Tensor) -> Tensor:
         """The final layer norm, which only pre-norm models have."""
         return self.layer_norm(x) if self.layer_norm_first else x
-
-
-class _PositionalConv(nn.Module):
-    """Grouped convolution over time with weight normalisation over its taps, and GELU; keeps the number of frames.
-
-    Written out, because torch's own ``weight_norm`` makes a model that cannot be copied.
-    """
-
-    def __init__(self, width: int, kernel: int, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-        weight = torch.empty(width, width // groups, kernel)
-        nn.init.normal_(weight, mean=0, std=(4 / (kernel * width)) ** 0.5)
-        self.weight_g = nn.Parameter(torch.ones(1, 1, kernel) if weight.is_meta else _norm(weight))
-        self.weight_v = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, C, T] → [B, C, T]."""
-        weight = self.weight_v * (self.weight_g / _norm(self.weight_v))
-        kernel = weight.size(2)
-        x = F.conv1d(x, weight.to(x.dtype), self.bias.to(x.dtype), padding=kernel // 2, groups=self.groups)
-        return F.gelu(x[..., :-1] if kernel % 2 == 0 else x)
-
-
-def _norm(weight: Tensor) -> Tensor:
-    """Length of the weights at each tap, [1, 1, kernel]."""
-    return weight.norm(dim=(0, 1), keepdim=True)

@@ -27,12 +27,17 @@ class SelfAttention(MultiheadAttention):
         bias = self.bias(x, padding, position_bias, q.dtype)
         p = self.dropout_module.p if self.training else 0.0
         if p > 0 and x.device.type == "cpu":
-            scores = (q * self.scaling) @ k.transpose(2, 3)
-            weights = (scores if bias is None else scores.add_(bias)).softmax(dim=-1)
-            attended = dropout(weights, p, training=True) @ v
+            # Clip by clip: the scores of one stay in the processor's cache.
+            biases = [None] * len(x) if bias is None else bias
+            attended = torch.stack([self._written_out(*each, p) for each in zip(q, k, v, biases, strict=True)])
         else:
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _written_out(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float) -> Tensor:
+        scores = (q * self.scaling) @ k.transpose(1, 2)
+        weights = (scores if bias is None else scores.add_(bias)).softmax(dim=-1)
+        return dropout(weights, p, training=True) @ v
 
     def split(self, x: Tensor) -> Tensor:
         """[B, T, C] → [B, heads, T, head_dim]."""
