@@ -111,7 +111,17 @@ FLEA_SER = [
 FLEA = {
     "pretrain_paper": [*HUBERT, "--activation-dropout", "0.1", "--encoder-layerdrop", "0.1"],
     "pretrain_emofair": [*HUBERT, "--activation-dropout", "0.0", "--encoder-layerdrop", "0.05"],
-    "ser_paper": [*FLEA_SER, "--crop", "head", "--batch-order", "random", "--mask-mode", "hf"],
+    "ser_paper": [
+        *FLEA_SER,
+        "--crop",
+        "head",
+        "--eval-max-seconds",
+        "6",
+        "--batch-order",
+        "random",
+        "--mask-mode",
+        "hf",
+    ],
     "ser_emofair": [*FLEA_SER, "--batch-order", "bucket"],
 }
 FLAGS = {
