@@ -94,10 +94,10 @@ done | xargs -r -P "$JOBS" -L 1 bash -euo pipefail -c 'once "$OUT/$0/fold$1/seed
 compare=()
 case " $SYSTEMS " in *" none "*) compare=(--compare none) ;; esac
 runs=()
-for fold in $FOLDS; do runs+=("$OUT/svm/fold$fold/test"); done
+for fold in $FOLDS; do runs+=("$OUT/svm/fold$fold"); done
 for system in $SYSTEMS; do
     for fold in $FOLDS; do
-        for seed in $SEEDS; do runs+=("$OUT/$system/fold$fold/seed$seed/test"); done
+        for seed in $SEEDS; do runs+=("$OUT/$system/fold$fold/seed$seed"); done
     done
 done
 emofair report "${runs[@]}" --out "$OUT/RESULTS.md" --group-by name --summary-dir "$OUT" "${compare[@]}" \
