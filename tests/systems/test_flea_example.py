@@ -1,0 +1,90 @@
+"""What a reader pastes from the page of FLEA, and its Snakefile, on the example corpus."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from emofair.checkpoints.trained_on import trained_on
+from emofair.data.leak_check import hash_id
+from emofair.data.manifests import read_split
+from emofair.testing.commands import code_blocks, path_with_environment, run
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "flea"
+
+pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
+
+
+@pytest.fixture(scope="module")
+def pasted(tmp_path_factory):
+    """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates."""
+    home = tmp_path_factory.mktemp("pasted")
+    (home / "examples").symlink_to(ROOT / "examples")
+    text = "\n".join(block for block in code_blocks(EXAMPLE / "README.md", "bash") if "snakemake" not in block)
+    for there, here in (
+        ("emofair/config/", f"{ROOT}/emofair/config/"),
+        ("--clips 300", "--clips 100"),
+        ("--max-epoch 3", "--max-epoch 1"),
+        ("optimization.max_update=20", "optimization.max_update=6"),
+    ):
+        assert there in text
+        text = text.replace(there, here)
+    run("bash", "-euo", "pipefail", "-c", text, cwd=home, PATH=path_with_environment(), OMP_NUM_THREADS="1")
+    return home
+
+
+def test_every_stage_of_the_page_runs(pasted):
+    exp = pasted / "exp" / "flea1"
+    for path in ("tapt/checkpoint_best.pt", "taft/checkpoint_best.pt", "states.md", "cpt/checkpoint_best.pt"):
+        assert (exp / path).is_file(), path
+    metrics = json.loads((exp / "FLEA" / "run1" / "test" / "metrics.json").read_text())
+    assert (metrics["fold"], metrics["name"], metrics["protocol"]) == ("1", "FLEA", "clean")
+    assert metrics["encoder"].startswith("hubert") and metrics["pooling"] == "attention"
+    assert "FLEA" in (exp / "RESULTS.md").read_text()
+    assert len(list((exp / "timelines").iterdir())) == 4
+
+
+def test_no_stage_has_seen_the_held_out_clips(pasted):
+    fold, exp = pasted / "data" / "toy" / "fold1", pasted / "exp" / "flea1"
+    train = sorted(hash_id(item.id) for item in read_split(fold, "train"))
+    for stage, labelled in (("tapt", []), ("taft", train), ("cpt", train), ("FLEA/run1", train)):
+        facts = trained_on(exp / stage / "checkpoint_best.pt")
+        assert (facts["trained_ids"], facts["labelled_ids"]) == (train, labelled), stage
+
+
+def test_all_systems_folds_and_seeds_are_planned(tmp_path):
+    def plan(*config):
+        command = ["snakemake", "-s", EXAMPLE / "Snakefile", "-n", *(["--config", *config] if config else [])]
+        told = run(*command, cwd=tmp_path, PATH=path_with_environment()).stdout
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", told, flags=re.MULTILINE)}
+
+    jobs = {
+        "prepare": 1,
+        "mfcc_labels": 2,
+        "stand_in_for_hubert": 2,
+        "tapt_labels": 2,
+        "new_labels": 4,
+        "pretrain": 4,
+        "taft": 2,
+        "states": 2,
+        "clusters": 2,
+        "finetune": 12,
+        "evaluate": 12,
+        "report": 1,
+        "total": 46,
+    }
+    assert plan() == jobs
+    assert plan("protocol=transductive") == {**jobs, "whole_corpus": 2, "total": 48}
+    without = plan("systems=[plain,FLEA]", "tapt=false")
+    assert (without["pretrain"], without["new_labels"], without["finetune"]) == (2, 2, 8)
+    assert "tapt_labels" not in without
+
+
+def test_page_names_only_what_exists():
+    text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (EXAMPLE / target).exists(), target
