@@ -60,10 +60,15 @@ class _Frozen:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        full = f"{module.replace('__builtin__', 'builtins')}.{name}"
-        if full not in ALLOWED:
-            raise NotData(f"{module}.{name}")
-        return ALLOWED[full]
+        return find_data(module, name)
+
+
+def find_data(module: str, name: str) -> Any:
+    """What an unpickler gets for a class or function that only holds data; `NotData` for any other."""
+    full = f"{module.replace('__builtin__', 'builtins')}.{name}"
+    if full not in _ALLOWED:
+        raise NotData(f"{module}.{name}")
+    return _ALLOWED[full]
 
 
 def _bytes(value: Any = b"", codec: str = "latin1") -> bytes:
@@ -85,11 +90,11 @@ def _only_as_factory(*_: Any) -> Any:
 
 
 def _reconstruct(kind: Any, shape: Any, code: Any) -> Any:
-    kind = numpy_pickle.PlainArray if kind is ALLOWED["numpy.ndarray"] else None
+    kind = numpy_pickle.PlainArray if kind is _ALLOWED["numpy.ndarray"] else None
     return numpy_pickle.reconstruct(kind, shape, code)
 
 
-ALLOWED = {
+_ALLOWED = {
     "_codecs.encode": _Frozen(_bytes),
     "builtins.bytes": _Frozen(_bytes),
     "builtins.bytearray": _Frozen(lambda *args: bytearray(_bytes(*args))),

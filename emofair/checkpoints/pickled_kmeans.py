@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from emofair.checkpoints import numpy_pickle
-from emofair.checkpoints.data_pickle import ALLOWED, NotData
+from emofair.checkpoints.data_pickle import NotData, find_data
 from emofair.checkpoints.diagnosis import check_file, way_back
 from emofair.errors import EmofairError
 
@@ -95,10 +95,7 @@ class _Unpickler(pickle._Unpickler):
             return self.array
         if module.split(".")[0] == "sklearn" or module.startswith("numpy.random"):
             return self.bag
-        full = f"{module.replace('__builtin__', 'builtins')}.{name}"
-        if full not in ALLOWED:
-            raise NotData(f"{module}.{name}")
-        return ALLOWED[full]
+        return find_data(module, name)
 
     def load_build(self) -> None:
         """Fill an object; where it is joblib's note, the array takes its place."""

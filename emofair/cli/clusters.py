@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
-from emofair.errors import EmofairError, MissingExtra
+from emofair.cli.outputs import can_draw, check_page, write_page
+from emofair.errors import EmofairError
 
 HELP = "frame labels -> what the clusters are: emotions, speakers, stability"
 
@@ -34,15 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page, its pictures and the JSON."""
-    out = Path(args.out)
-    if out.suffix != ".md" or out.is_dir():
-        raise EmofairError("the page is a Markdown file", file=out, remedy="Give --out a name that ends in .md")
+    out = check_page(args.out, "page")
     named = [_split_and_k(path) for path in args.labels]
     if len({k for _, k in named}) > 1:
         raise EmofairError("labels of several numbers of clusters", remedy="Describe one k-means at a time")
     from emofair.data.manifests import read_labels, read_split
     from emofair.data.pseudo_label_dataset import read_units
-    from emofair.reports import cluster_page, document, plots
+    from emofair.reports import cluster_page
     from emofair.units import cluster_report
     from emofair.units.unit_labels import check_record, read_record
 
@@ -69,20 +67,13 @@ def run(args: argparse.Namespace) -> int:
         for path in args.others.split(","):
             labelled[path] = read(path, named[0][0], _split_and_k(path, named[0][0])[1])
         agreement = cluster_report.stability(labelled)
-    try:
-        plots.require_matplotlib()
-        pictures = True
-    except MissingExtra as error:
-        print(f"emofair: note: no pictures: {error}", file=sys.stderr)
-        pictures = False
+    pictures = can_draw()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         blocks = cluster_page.build(splits, agreement, out, args.title, pictures)
-        out.write_text(document.markdown(blocks), encoding="utf-8")
+        write_page(out, blocks, html=args.html)
         record = {"splits": [each.as_json() for each in splits], "stability": agreement}
         out.with_suffix(".json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-        if args.html:
-            out.with_suffix(".html").write_text(document.html_page(blocks, out.parent), encoding="utf-8")
     except OSError as error:
         raise EmofairError(f"cannot be written ({error.strerror})", file=error.filename or out) from None
     for each in splits:

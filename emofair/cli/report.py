@@ -25,8 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emofair.cli.outputs import check_folder
-from emofair.errors import EmofairError, MissingExtra
+from emofair.cli.outputs import can_draw, check_folder, check_page, write_page
+from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
     from emofair.reports.folds import Grid
@@ -55,32 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report."""
-    out = Path(args.out)
-    if out.suffix != ".md" or out.is_dir():
-        raise EmofairError("the report is a Markdown file", file=out, remedy="Give --out a name that ends in .md")
+    out = check_page(args.out, "report")
     check_summary(args)
     from emofair.reports.runs import find_runs
 
     runs = find_runs(args.runs)
-    from emofair.reports import document, plots, results
+    from emofair.reports import results
 
     by = tuple(name.strip() for name in args.group_by.split(",")) if args.group_by else ()
     # What cannot be summarised is told before anything is written.
     told = summaries(runs, by, args.summary_name) if args.summary_dir else {}
-    try:
-        plots.require_matplotlib()
-        pictures = True
-    except MissingExtra as error:
-        print(f"emofair: note: no pictures: {error}", file=sys.stderr)
-        pictures = False
+    pictures = can_draw()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         blocks = results.build(runs, out, title=args.title, by=by, baseline=args.compare, pictures=pictures)
-        out.write_text(document.markdown(blocks), encoding="utf-8")
-        written = [out]
-        if args.html:
-            written.append(out.with_suffix(".html"))
-            written[-1].write_text(document.html_page(blocks, out.parent), encoding="utf-8")
+        written = write_page(out, blocks, html=args.html)
         for method, (group, grid) in told.items():
             written += write_summary(Path(args.summary_dir), method, group, grid, pictures)
     except OSError as error:

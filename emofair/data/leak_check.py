@@ -112,9 +112,9 @@ def check_disjoint(
     """Refuse weights of a stage that was trained on what a corpus folder validates or tests on.
 
     ``name`` says in the error where the weights come from, by default the folder ``trained``. With ``labelled``,
-    training without labels is allowed. Splits that the corpus
-    lacks are passed over. Returns False when nothing could be compared, because the facts do not say what was trained
-    on. Raises `EmofairError` with the folds and some of the shared ids.
+    training without labels is allowed. Splits that the corpus lacks are passed over. Returns False when nothing could
+    be compared, because the facts do not say what was trained on. Raises `EmofairError` with the folds and some of the
+    shared ids.
     """
     hashes = trained_hashes(trained, labelled=labelled)
     if hashes is None:

@@ -73,7 +73,7 @@ class Loaded(Protocol):
 class Pretrained:
     """The encoders of one family: ``sizes`` are the shapes of random ones by name, ``load`` reads files.
 
-    ``files`` and ``size`` are what an error proposes where neither a file nor a size is given.
+    ``files`` is what an error proposes where neither a file nor a size is given.
     """
 
     def __init__(
@@ -83,10 +83,9 @@ class Pretrained:
         load: Callable[[Path], Loaded],
         *,
         files: str,
-        size: str = "tiny",
     ) -> None:
         self.encoder, self.sizes, self.load = encoder, sizes, load
-        self.remedy = f"Add --w2v-path {files}, or --ssl-random {size} for a random one"
+        self.remedy = f"Add --w2v-path {files}, or --ssl-random tiny for a random one"
         # Between reading an encoder's shape and copying its weights: a large model is not read from disk twice.
         self._opened: dict[Path, Loaded] = {}
 

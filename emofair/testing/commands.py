@@ -53,6 +53,22 @@ def code_blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
+def paste(page: Path, home: Path, changes: dict[str, str]) -> Path:
+    """Run the shell blocks of an example's page, but those of Snakemake, in one shell in ``home``; returns it.
+
+    ``home`` gets the examples beside it, presets come from the source. ``changes`` replace text of the blocks, all of
+    which must be there: fewer clips and updates.
+    """
+    root = page.resolve().parents[2]
+    (home / "examples").symlink_to(root / "examples")
+    text = "\n".join(block for block in code_blocks(page, "bash") if "snakemake" not in block)
+    for there, here in {"emofair/config/": f"{root}/emofair/config/", **changes}.items():
+        assert there in text, there
+        text = text.replace(there, here)
+    run("bash", "-euo", "pipefail", "-c", text, cwd=home, PATH=path_with_environment(), OMP_NUM_THREADS="1")
+    return home
+
+
 def run(
     *command: object, cwd: Path | None = None, check: bool = True, cold: bool = False, **env: str
 ) -> subprocess.CompletedProcess:

@@ -11,7 +11,7 @@ import pytest
 from emofair.checkpoints.trained_on import trained_on
 from emofair.data.leak_check import hash_id
 from emofair.data.manifests import read_split
-from emofair.testing.commands import code_blocks, path_with_environment, run
+from emofair.testing.commands import paste, path_with_environment, run
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "flea"
@@ -22,19 +22,12 @@ pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed
 @pytest.fixture(scope="module")
 def pasted(tmp_path_factory):
     """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates."""
-    home = tmp_path_factory.mktemp("pasted")
-    (home / "examples").symlink_to(ROOT / "examples")
-    text = "\n".join(block for block in code_blocks(EXAMPLE / "README.md", "bash") if "snakemake" not in block)
-    for there, here in (
-        ("emofair/config/", f"{ROOT}/emofair/config/"),
-        ("--clips 300", "--clips 100"),
-        ("--max-epoch 3", "--max-epoch 1"),
-        ("optimization.max_update=20", "optimization.max_update=6"),
-    ):
-        assert there in text
-        text = text.replace(there, here)
-    run("bash", "-euo", "pipefail", "-c", text, cwd=home, PATH=path_with_environment(), OMP_NUM_THREADS="1")
-    return home
+    changes = {
+        "--clips 300": "--clips 100",
+        "--max-epoch 3": "--max-epoch 1",
+        "optimization.max_update=20": "optimization.max_update=6",
+    }
+    return paste(EXAMPLE / "README.md", tmp_path_factory.mktemp("pasted"), changes)
 
 
 def test_every_stage_of_the_page_runs(pasted):
