@@ -1,6 +1,6 @@
 """Speed of the waveform models beside transformers and stock fairseq. Writes sections of benchmarks/RESULTS.md.
 
-    python benchmarks/speech.py [--only frontend,step,epoch,features] [--size base] [--epoch-size small]
+    python benchmarks/speech.py [--only frontend,step,epoch,features,flea] [--size base] [--epoch-size small]
         [--precisions fp32,bf16] [--batch 4] [--seconds 6] [--count 5] [--clips 200] [--device cuda] [--quick]
 
 Each side is a process of its own, so that its peak memory is its own; they take turns on the same inputs in the same
@@ -66,30 +66,40 @@ def frontend(args: argparse.Namespace, write: Callable) -> None:
         write(
             "Speech: the convolutions alone, forward",
             f"Batch {args.batch} x {args.seconds:g} s, no gradients; against `conv1d` and group norm as stock fairseq "
-            f"has them. Median of {args.count} turns. {READING} Here "
-            "autocast is on for both sides, and ours computes in fp32 and rounds the result.",
+            f"has them. Median of {args.count} turns. {READING} Here autocast is on for both sides; where there is no "
+            "bf16 in hardware, ours computes in fp32 and rounds the result.",
             common.table(HEADER, rows),
         )
 
 
 def step(args: argparse.Namespace, write: Callable) -> None:
     """(b) A fine-tuning step."""
+    against = (
+        "against `Wav2Vec2ForSequenceClassification`, and stock fairseq's wav2vec 2.0 with the head of ours. Batch "
+        f"{args.batch} x {args.seconds:g} s"
+    )
+    steps(args, write, "Speech: fine-tuning step", against, sides.MODELS)
+
+
+def steps(
+    args: argparse.Namespace, write: Callable, heading: str, against: str, models: Mapping, **options: object
+) -> None:
+    """A training step of each of ``models`` in every precision."""
     rows = []
     flops = sides.step_flops(args.size, args.batch, args.seconds)
-    options = {"size": args.size, "batch": args.batch, "seconds": args.seconds}
+    options |= {"size": args.size, "batch": args.batch, "seconds": args.seconds}
     for precision in args.precisions.split(","):
         named = {
             name: lambda name=name, precision=precision: common.Side(
                 sides.step_side, args.device, name=name, precision=precision, **options
             )
-            for name in sides.MODELS
+            for name in models
         }
         rows += compare(named, args, precision, flops, args.size)
         write(
-            "Speech: fine-tuning step",
-            f"Forward, backward and update, batch {args.batch} x {args.seconds:g} s, convolutions frozen; against "
-            "`Wav2Vec2ForSequenceClassification`, and stock fairseq's wav2vec 2.0 with the head of ours. Median of "
-            f"{args.count} turns. {MASKS} {READING}",
+            heading,
+            f"Forward, backward and update, convolutions frozen; {against}. Median of {args.count} turns. {MASKS} "
+            f"{READING}",
             common.table(HEADER, rows),
         )
 
@@ -162,7 +172,16 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
 
 def features(args: argparse.Namespace, write: Callable) -> None:
     """(d) Dumping features."""
+    dump(args, write, "Speech: dumping features")
+
+
+def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | None = None) -> None:
+    """Dumping a layer: of HuBERT, or without ``layer`` the last one of wav2vec 2.0."""
     rows = []
+    what = "The last layer" if layer is None else f"Layer {layer}"
+    peer = (
+        "`Wav2Vec2Model`" if layer is None else "`HubertModel` with `output_hidden_states`, which computes all layers"
+    )
     count = max(1, args.clips // 4)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "corpus"
@@ -171,6 +190,7 @@ def features(args: argparse.Namespace, write: Callable) -> None:
             out = Path(temporary) / precision
             out.mkdir()
             options = {"folder": str(folder), "out": str(out), "size": args.size, "precision": precision}
+            options["layer"] = layer
             started = {
                 name: common.Side(sides.features_side, args.device, name=name, **options)
                 for name in ("ours", "transformers")
@@ -182,17 +202,62 @@ def features(args: argparse.Namespace, write: Callable) -> None:
                 rows.append([args.size, precision, name, *rate, ratio, f"{side.close().total:.2f}"])
                 print(" | ".join(rows[-1]), flush=True)
             write(
-                "Speech: dumping features",
-                f"The last layer of {count} clips of 1 to {args.longest:g} s ({total:.0f} s), from audio files to "
+                heading,
+                f"{what} of {count} clips of 1 to {args.longest:g} s ({total:.0f} s), from audio files to "
                 "float32 arrays on disk, in batches of at most 40 s of padded audio by length; ours is what `emofair "
-                f"features` does, against `Wav2Vec2Model`. {READING}",
+                f"features` does, against {peer}. {READING}",
                 common.table(
                     ["model", "precision", "side", "clips/s", "s of audio per s", "ours is faster by", "GB"], rows
                 ),
             )
 
 
-SECTIONS = {"frontend": frontend, "step": step, "epoch": epoch, "features": features}
+def flea(args: argparse.Namespace, write: Callable) -> None:
+    """FLEA: a fine-tuning step, a dump of layer 9, and the share of HuBERT's pre-training that waits for data."""
+    against = (
+        f"HuBERT with attention pooling against `HubertModel` with the same on top. Batch {args.batch} x "
+        f"{args.seconds:g} s"
+    )
+    steps(args, write, "FLEA: fine-tuning step", against, sides.FLEA_MODELS, flea=True)
+    dump(args, write, "FLEA: dumping layer 9", 9 if args.size in ("base", "large") else 2)
+    waiting(args, write)
+
+
+def waiting(args: argparse.Namespace, write: Callable) -> None:
+    """How long the training waits for data."""
+    workers, n_steps, k = 2, 4 * args.count, 50
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "corpus"
+        make_clips(folder, args.clips, args.longest)
+        from emofair.data.manifests import read_split
+
+        rng = np.random.default_rng(0)
+        counts = [(item.n_samples - 400) // 320 + 1 for item in read_split(folder, "train")]
+        lines = [" ".join(map(str, rng.integers(k, size=count))) for count in counts]
+        (folder / "train.km").write_text("".join(f"{line}\n" for line in lines))
+        (folder / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(k)))
+        side = common.Side(
+            sides.pretraining_side,
+            args.device,
+            folder=str(folder),
+            labels=str(folder),
+            size=args.size,
+            max_tokens=args.max_tokens,
+            workers=workers,
+        )
+        _, (total, waited) = side.turn(n_steps)
+        side.close()
+    row = [args.size, f"{total / n_steps:.2f}", f"{1000 * waited / n_steps:.1f}", f"{waited / total:.2%}"]
+    print(" | ".join(row), flush=True)
+    write(
+        "FLEA: pre-training, waiting for data",
+        f"{n_steps} steps of stock fairseq's `hubert_pretraining` in fp32, at most {args.max_tokens / 16000:g} s in a "
+        f"batch, out of {args.clips} clips of 1 to {args.longest:g} s, {workers} processes that read.",
+        common.table(["model", "s per step", "of it waiting, ms", "share"], [row]),
+    )
+
+
+SECTIONS = {"frontend": frontend, "step": step, "epoch": epoch, "features": features, "flea": flea}
 
 
 def main() -> None:
@@ -208,6 +273,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200, help="clips of the epoch; a quarter of them for features")
     parser.add_argument("--longest", type=float, default=12.0, help="seconds of the longest clip")
     parser.add_argument("--epoch-batch", type=int, default=8, help="clips per batch of the epoch")
+    parser.add_argument("--max-tokens", type=int, default=350_000, help="samples in a batch of FLEA's pre-training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="smoke test: small models, few clips, nothing written")
     parser.add_argument("--out", help=f"page of results (default: {common.RESULTS.name} beside this script)")

@@ -29,8 +29,8 @@ def spec_of(size: str) -> Any:
     return SPEECH_SIZES[size]
 
 
-def our_model(size: str) -> nn.Module:
-    """`speech_emotion_classifier` with the convolutions frozen and everything else trained."""
+def our_model(size: str, arch: str = "speech_emotion_classifier", **options: Any) -> nn.Module:
+    """`speech_emotion_classifier` with the convolutions frozen and everything else trained; its masks unless told."""
     import emofair
 
     emofair.register()
@@ -42,25 +42,22 @@ def our_model(size: str) -> nn.Module:
         SpeechEmotionClassifierConfig(
             ssl_random=size,
             train_projection=True,
-            head_hidden=256,
-            mask_time_prob=MASKS["time_prob"],
-            mask_time_length=MASKS["time_length"],
-            mask_channel_prob=MASKS["channel_prob"],
-            mask_channel_length=MASKS["channel_length"],
+            **{f"mask_{name}": value for name, value in MASKS.items()},
+            **options,
         )
     )
     OmegaConf.set_struct(cfg, False)
-    cfg._name = "speech_emotion_classifier"
+    cfg._name = arch
     return SpeechEmotionClassifier.build_model(cfg, SimpleNamespace(classes=tuple("abcd")))
 
 
-def transformers_config(size: str) -> Any:
+def transformers_config(size: str, hubert: bool = False) -> Any:
     """The same shape for transformers."""
-    from transformers import Wav2Vec2Config
+    from transformers import HubertConfig, Wav2Vec2Config
 
     spec = spec_of(size)
     widths, kernels, strides = (list(column) for column in zip(*spec.conv_layers, strict=True))
-    return Wav2Vec2Config(
+    return (HubertConfig if hubert else Wav2Vec2Config)(
         hidden_size=spec.embed_dim,
         num_hidden_layers=spec.layers,
         num_attention_heads=spec.heads,
@@ -135,7 +132,34 @@ class Fairseq(nn.Module):
         return self.out(F.relu(self.hidden(x.mean(dim=1)))), None
 
 
-MODELS: dict[str, Callable[[str], nn.Module]] = {"ours": our_model, "transformers": Transformers, "fairseq": Fairseq}
+class TransformersAttention(nn.Module):
+    """HubertModel, attention over time and one linear layer, as FLEA's original code fine-tunes it."""
+
+    def __init__(self, size: str) -> None:
+        super().__init__()
+        from transformers import HubertModel
+
+        self.encoder = HubertModel(transformers_config(size, hubert=True))
+        self.encoder.feature_extractor._freeze_parameters()
+        width = spec_of(size).embed_dim
+        self.score, self.dropout, self.out = nn.Linear(width, 1, bias=False), nn.Dropout(0.1), nn.Linear(width, CLASSES)
+
+    def forward(self, wav: Tensor, n_samples: Tensor | None = None) -> tuple[Tensor, None]:
+        """Masked in training, as ours."""
+        frames = self.dropout(self.encoder(wav).last_hidden_state)
+        weights = torch.tanh(self.score(frames)).softmax(dim=1)
+        return self.out((weights * frames).sum(dim=1)), None
+
+
+MODELS: dict[str, Callable[[str], nn.Module]] = {
+    "ours": lambda size: our_model(size, head_hidden=256),
+    "transformers": Transformers,
+    "fairseq": Fairseq,
+}
+FLEA_MODELS: dict[str, Callable[[str], nn.Module]] = {
+    "ours": lambda size: our_model(size, "hubert_ser"),
+    "transformers": TransformersAttention,
+}
 
 
 def noise(batch: int, seconds: float, device: str, seed: int = 0) -> Tensor:
@@ -186,10 +210,12 @@ def trainer(name: str, model: nn.Module, device: str, precision: str) -> Callabl
     return step
 
 
-def step_side(name: str, size: str, precision: str, batch: int, seconds: float, device: str) -> Callable:
+def step_side(
+    name: str, size: str, precision: str, batch: int, seconds: float, device: str, flea: bool = False
+) -> Callable:
     """A fine-tuning step on clips of one length."""
     torch.manual_seed(0)
-    step = trainer(name, MODELS[name](size), device, precision)
+    step = trainer(name, (FLEA_MODELS if flea else MODELS)[name](size), device, precision)
     wav = noise(batch, seconds, device)
     n_samples = torch.full((batch,), wav.size(1), device=device)
     target = torch.arange(batch, device=device) % CLASSES
@@ -285,19 +311,27 @@ def _grouped_batches(folder: str, batch: int) -> Any:
     return Clips()
 
 
-def features_side(name: str, folder: str, out: str, size: str, precision: str, device: str) -> Callable:
-    """The last layer of every clip as an array on disk, in batches of at most 40 s of padded audio, longest first."""
+def features_side(
+    name: str, folder: str, out: str, size: str, precision: str, device: str, layer: int | None = None
+) -> Callable:
+    """A layer of every clip as an array on disk, in batches of at most 40 s of padded audio, longest first.
+
+    Without ``layer`` it is the last one of a wav2vec 2.0, else that of a HuBERT.
+    """
     items = utterances(folder)
     if name == "ours":
         from emofair.units.extractors import EncoderFeatures
         from emofair.units.feature_dump import dump_shard
 
-        extractor = EncoderFeatures(our_model(size).encoder, -1, device=device, autocast_bf16=precision == "bf16")
+        extractor = EncoderFeatures(
+            our_model(size).encoder, layer or -1, device=device, autocast_bf16=precision == "bf16"
+        )
         return lambda number: dump_shard(extractor, items, Path(out) / f"ours{number}", "train") and None
     import soundfile
-    from transformers import Wav2Vec2Model
+    from transformers import HubertModel, Wav2Vec2Model
 
-    model = Wav2Vec2Model(transformers_config(size)).to(device).eval()
+    config = transformers_config(size, hubert=layer is not None)
+    model = (Wav2Vec2Model if layer is None else HubertModel)(config).to(device).eval()
     batches = _at_most(items, 40.0)
 
     def turn(number: Any) -> None:
@@ -309,9 +343,11 @@ def features_side(name: str, folder: str, out: str, size: str, precision: str, d
             for row, clip in zip(wav, waves, strict=True):
                 row[: len(clip)] = torch.from_numpy(clip)
             with torch.inference_mode(), autocast(device, precision):
-                hidden = model(wav.to(device)).last_hidden_state.float().cpu().numpy()
-            for item, clip, states in zip(batch, waves, hidden, strict=True):
-                np.save(target / f"{item.id}.npy", states[: max((len(clip) - 400) // 320 + 1, 1)])
+                found = model(wav.to(device), output_hidden_states=layer is not None)
+                states = found.last_hidden_state if layer is None else found.hidden_states[layer]
+                hidden = states.float().cpu().numpy()
+            for item, clip, frames in zip(batch, waves, hidden, strict=True):
+                np.save(target / f"{item.id}.npy", frames[: max((len(clip) - 400) // 320 + 1, 1)])
 
     return turn
 
@@ -346,3 +382,62 @@ def step_flops(size: str, batch: int, seconds: float) -> float:
     position = 2 * frames * width * (width // spec.conv_pos_groups) * spec.conv_pos
     projection = 2 * frames * spec.conv_dim * width
     return frontend_flops(size, batch, seconds) + 3 * batch * (spec.layers * layer + position + projection)
+
+
+def pretraining_side(folder: str, labels: str, size: str, max_tokens: int, workers: int, device: str) -> Callable:
+    """Steps of stock fairseq's HuBERT pre-training on frame labels, read by ``workers`` processes.
+
+    A turn takes so many steps; returns the seconds of all, and those in which nothing was there to work on.
+    """
+    import emofair
+
+    emofair.register()
+    import time
+
+    from common import synchronise
+    from fairseq import tasks
+    from fairseq.criterions.hubert_criterion import HubertCriterion
+
+    from emofair.checkpoints.fairseq_speech import options_of
+    from emofair.checkpoints.to_fairseq import configuration
+
+    torch.manual_seed(0)
+    task = ["--task", "hubert_pretraining", "--label-dir", labels, "--labels", '["km"]', "--label-rate", "50"]
+    task += ["--random-crop", "--max-sample-size", "250000", "--min-sample-size", "16000", "--sample-rate", "16000"]
+    arguments = [folder, *task, "--arch", "hubert", "--criterion", "hubert", "--feature-grad-mult", "0"]
+    cfg = configuration(arguments, options_of(spec_of(size)) | {"final_dim": 256, "encoder_layerdrop": 0.05})
+    task = tasks.setup_task(cfg.task)
+    task.load_dataset("train")
+    model = task.build_model(cfg.model).to(device).train()
+    criterion = HubertCriterion(task, 1.0, 0.0, loss_weights=[10.0])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+    batches = task.get_batch_iterator(
+        task.datasets["train"], max_tokens=max_tokens, num_workers=workers, seed=1, data_buffer_size=10
+    )
+
+    def forever() -> Iterator[Any]:
+        while True:
+            yield from batches.next_epoch_itr(shuffle=True)
+
+    from fairseq.utils import move_to_cuda
+
+    endless = forever()
+
+    def turn(steps: int) -> tuple[float, float]:
+        began, waited = time.perf_counter(), 0.0
+        for _ in range(steps):
+            synchronise(device)
+            asked = time.perf_counter()
+            sample = next(endless)
+            waited += time.perf_counter() - asked
+            if device != "cpu":
+                sample = move_to_cuda(sample)
+            optimizer.zero_grad(set_to_none=True)
+            loss, sample_size, _ = criterion(model, sample)
+            (loss / sample_size).backward()
+            optimizer.step()
+        synchronise(device)
+        return time.perf_counter() - began, waited
+
+    turn(2)  # the workers start
+    return turn

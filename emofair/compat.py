@@ -53,6 +53,7 @@ def apply() -> None:
     _wrap_argument_parsing()
     _wrap_checkpoint_loading()
     _wrap_weight_loading()
+    _check_frame_labels()
     _show_in_one_line_under_hydra()
 
 
@@ -309,6 +310,10 @@ def _wrap_weight_loading() -> None:
         try:
             if hasattr(self.task, "check_restored"):
                 self.task.check_restored(filename)
+            elif filename == self.cfg.checkpoint.finetune_from_model:
+                from emofair.units.label_check import check_table
+
+                check_table(filename)
             return original(self, filename, *args, **kwargs)
         except EmofairError:
             raise
@@ -328,6 +333,27 @@ def _wrap_weight_loading() -> None:
             ) from error
 
     Trainer.load_checkpoint = load_checkpoint
+
+
+def _check_frame_labels() -> None:
+    """fairseq's ``hubert_pretraining`` warns of labels that do not fit their clips, and trains on them."""
+    from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
+
+    original = HubertPretrainingTask.load_dataset
+
+    @functools.wraps(original)
+    def load_dataset(self, split, **kwargs):
+        from emofair.units.label_check import check_labels
+
+        cfg = self.cfg
+        if not cfg.fine_tuning and cfg.label_rate > 0:
+            for name, dictionary in zip(cfg.labels, self.dictionaries, strict=True):
+                symbols = dictionary.symbols[dictionary.nspecial :]
+                rates = {"rate": cfg.label_rate, "sample_rate": cfg.sample_rate}
+                check_labels(cfg.data, split, self.get_label_dir(), name, symbols, **rates)
+        return original(self, split, **kwargs)
+
+    HubertPretrainingTask.load_dataset = load_dataset
 
 
 def _show_in_one_line_under_hydra() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emofair.checkpoints.fairseq_form import as_dict, model_arguments, model_state, task_arguments
 from emofair.checkpoints.layer_spec import parse_layers
-from emofair.checkpoints.loaded_speech import LoadedSpeech, plain_weight_norm, split_pretraining
+from emofair.checkpoints.loaded_speech import SPECIAL_LABELS, LoadedSpeech, plain_weight_norm, split_pretraining
 from emofair.data.audio import SAMPLE_RATE
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
@@ -92,7 +92,24 @@ def read(checkpoint: Mapping[str, Any], path: str | PathLike[str]) -> LoadedSpee
         )
     except EmofairError as error:
         raise EmofairError(error.what, file=path) from None
-    return LoadedSpeech(spec, state, Path(path), f"{source} {spec.kind}", pretraining, options)
+    symbols = _symbols(checkpoint, task, pretraining.get("label_embs_concat"))
+    return LoadedSpeech(spec, state, Path(path), f"{source} {spec.kind}", pretraining, options, symbols)
+
+
+def _symbols(checkpoint: Mapping[str, Any], task: Mapping[str, Any], table: Tensor | None) -> tuple[str, ...]:
+    """What the rows of a HuBERT's table of labels stand for, behind the special ones; nothing where it is not known.
+
+    The task's state has the dictionary; older files only name one, whose labels are the numbers of its clusters.
+    """
+    if table is None:
+        return ()
+    dictionaries = as_dict(checkpoint.get("task_state")).get("dictionaries")
+    if dictionaries is None and len(task.get("labels") or ()) <= 1:
+        return tuple(map(str, range(table.shape[0] - SPECIAL_LABELS)))
+    known = [d for d in dictionaries or () if d is not None]
+    if len(known) != 1 or len(known[0]) != table.shape[0]:
+        return ()
+    return tuple(known[0].symbols[SPECIAL_LABELS:])
 
 
 def refuse_foreign(weights: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
@@ -141,7 +158,8 @@ def _ours(weights: Mapping[str, Tensor], text: Any, path: str | PathLike[str]) -
     except EmofairError as error:
         raise EmofairError(error.what, file=path) from None
     state = {name.removeprefix("encoder."): v for name, v in weights.items() if name.startswith("encoder.")}
-    return LoadedSpeech(spec, state, Path(path), f"emofair {spec.kind}")
+    head = {name: value for name, value in weights.items() if not name.startswith("encoder.")}
+    return LoadedSpeech(spec, state, Path(path), f"emofair {spec.kind}", head=head)
 
 
 def _of_fine_tuned(

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from emofair.checkpoints import huggingface, safe
+from emofair.checkpoints import flea, huggingface, safe
 from emofair.checkpoints.diagnosis import FETCH_AGAIN, check_file
 from emofair.checkpoints.loaded_speech import LoadedSpeech, add_mask_embedding, listing, split_pretraining
 from emofair.data.audio import SAMPLE_RATE
@@ -29,11 +29,11 @@ SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 def read(folder: str | PathLike[str], *, trust: bool | None = None) -> LoadedSpeech:
     """The speech encoder in a folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``.
 
-    ``normalize`` is ``do_normalize`` of ``preprocessor_config.json``. The head of a fine-tuned model is left out, with
-    a warning. Raises `EmofairError` when a file is missing or broken, and for another architecture.
+    ``normalize`` is ``do_normalize`` of ``preprocessor_config.json``. Raises `EmofairError` when a file is missing or
+    broken, and for another architecture.
     """
     folder = Path(folder)
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     normalize, sample_rate = _audio(folder, config)
     try:
         spec = huggingface.spec_of(config, normalize=normalize, sample_rate=sample_rate)
@@ -45,19 +45,19 @@ def read(folder: str | PathLike[str], *, trust: bool | None = None) -> LoadedSpe
     weights = _weights(file, trust)
     names = huggingface.to_ours(weights, spec.extractor_mode)
     others = sorted(weights.keys() - names.keys())
-    if others and any(map(huggingface.has_prefix, weights)):
-        heads = [name for name in others if not huggingface.has_prefix(name)]
-        if heads:
-            logger.warning("%s: the weights of its head are left out: %s", file, listing(heads))
-        others = [name for name in others if name not in heads]
-    if others:
+    inside = any(map(huggingface.has_prefix, weights))
+    others = [name for name in others if flea.OF_PRETRAINING not in name]
+    head = {name: weights[name] for name in others if inside and not huggingface.has_prefix(name)}
+    if others := [name for name in others if name not in head]:
         raise EmofairError(f"has weights that no {spec.kind} has: {listing(others)}", file=file)
     state, pretraining = split_pretraining({ours: weights[theirs] for theirs, ours in names.items()})
+    of_flea, symbols = flea.pretraining_of(weights, file)
     if not (config.get("mask_time_prob", 0.05) or config.get("mask_feature_prob", 0.0)):
         add_mask_embedding(state)
     options = huggingface.pretraining_options(config) if spec.kind == "wav2vec2" else {}
     called = functools.partial(huggingface.name_of, mode=spec.extractor_mode)
-    return LoadedSpeech(spec, state, file, f"Hugging Face {spec.kind}", pretraining, options, called)
+    source, pretraining = f"Hugging Face {spec.kind}", pretraining | of_flea
+    return LoadedSpeech(spec, state, file, source, pretraining, options, symbols, head, called)
 
 
 def write(
@@ -66,11 +66,15 @@ def write(
     state: Mapping[str, Tensor],
     pretraining: Mapping[str, Tensor] | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    head: Mapping[str, Tensor] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write a folder that transformers loads; the names of the weights are returned that it has no place for.
 
-    ``pretraining`` and ``options`` as in `LoadedSpeech`. Raises `EmofairError` for a shape that transformers does not
-    know and where nothing can be written.
+    ``pretraining`` and ``options`` as in `LoadedSpeech`. ``head`` are weights of another program's model around the
+    encoder, under its names, and ``facts`` what its ``config.json`` says beyond the encoder. Raises
+    `EmofairError` for a shape that transformers does not know and where nothing can be written.
     """
     safetensors = require("safetensors", "hf", "Writing .safetensors files")
     save_file = require("safetensors.torch", "hf").save_file
@@ -83,9 +87,10 @@ def write(
         config |= huggingface.pretraining_config(pretraining, options or {})
         weights |= pretraining
     else:
-        config |= {"architectures": [huggingface.CLASSES[spec.kind]]}
+        prefix = f"{spec.kind}." if head else ""
+        config |= {"architectures": [huggingface.CLASSES[spec.kind]]} | dict(facts or {})
     names = huggingface.to_theirs(weights, spec.extractor_mode, prefix)
-    tensors = {names[name]: weights[name].contiguous() for name in names}
+    tensors = {names[name]: weights[name].contiguous() for name in names} | dict(head or {})
     audio = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "do_normalize": spec.normalize,
@@ -138,11 +143,12 @@ def _audio(folder: Path, config: Mapping[str, Any]) -> tuple[bool, int]:
             "normalised" if normalize else "used as it is",
         )
         return normalize, SAMPLE_RATE
-    audio = _read_json(folder / PREPROCESSOR)
+    audio = read_json(folder / PREPROCESSOR)
     return audio.get("do_normalize", True), audio.get("sampling_rate", SAMPLE_RATE)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of such a folder."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

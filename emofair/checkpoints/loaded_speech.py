@@ -18,6 +18,9 @@ from emofair.errors import EmofairError
 
 # What self-supervised training has on top of the encoder, under fairseq's names.
 PRETRAINING = ("quantizer.", "project_q.", "final_proj.", "label_embs_concat", "target_glu.")
+SPECIAL_LABELS = 4
+"""Entries of every dictionary of fairseq, so rows of every table of label embeddings, that come before its symbols."""
+
 _WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 _LISTED = 12
 
@@ -26,9 +29,11 @@ _LISTED = 12
 class LoadedSpeech:
     """A pretrained speech encoder: its shape, its weights in `SpeechEncoder`'s names, its file and the file's form.
 
-    ``pretraining`` are the weights that only self-supervised training needs, under fairseq's names, and ``options``
-    what the file says about that training, in the words of its form; both are for conversion. ``called`` gives the
-    file's own name for a weight of the encoder.
+    ``pretraining`` are the weights that only self-supervised training needs, under fairseq's names, ``options`` what
+    the file says about that training, in the words of its form, and ``symbols`` the labels that a HuBERT predicts, in
+    the order of its table behind fairseq's four special ones, where they are known; all are for conversion. ``head``
+    are the weights of a fine-tuned model's head, as the file calls them. ``called`` gives the file's own name for a
+    weight of the encoder.
     """
 
     spec: SpeechSpec
@@ -37,6 +42,8 @@ class LoadedSpeech:
     source: str
     pretraining: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    symbols: tuple[str, ...] = ()
+    head: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     called: Callable[[str], str] = str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 from torch import Tensor
 
 from emofair.checkpoints import fairseq_speech, huggingface, huggingface_folder, lightning, safe, torchaudio_names
-from emofair.checkpoints.loaded_speech import LoadedSpeech, check_fit
+from emofair.checkpoints.loaded_speech import LoadedSpeech, check_fit, listing
 from emofair.encoders.speech_spec import KINDS
 from emofair.errors import EmofairError
 
 __all__ = ["LoadedSpeech", "load_speech_encoder"]
+
+logger = logging.getLogger(__name__)
 
 
 def load_speech_encoder(
@@ -46,7 +49,10 @@ def _read(path: Path, kind: str, attention_heads: int | None, trust: bool | None
     if path.name in (huggingface_folder.SAFETENSORS, huggingface_folder.BIN, huggingface_folder.CONFIG):
         path = path.parent
     if path.is_dir():
-        return huggingface_folder.read(path, trust=trust)
+        loaded = huggingface_folder.read(path, trust=trust)
+        if loaded.head:
+            logger.warning("%s: the weights of its head are left out: %s", loaded.path, listing(sorted(loaded.head)))
+        return loaded
     checkpoint = safe.load(path, trust=trust)
     if isinstance(checkpoint.get("state_dict"), Mapping):
         return lightning.read(checkpoint, path, attention_heads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -20,6 +20,7 @@ from emofair.errors import EmofairError
 # Width of the output layer of published models by the width of their Transformer, for files that have none.
 _FINAL_DIM = {768: 256, 1024: 768, 1280: 1024}
 _SEED = 1
+NO_HEADS = "Leave --heads out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,34 +46,42 @@ def write(
     out: str | PathLike[str],
     *,
     labels: NewLabels | None = None,
+    keep_labels: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Written:
     """Write the encoder as the model of fairseq that it is of, with all that a strict load asks for.
 
-    wav2vec 2.0 keeps its quantiser and projections. HuBERT's label embeddings belong to a clustering and are left out:
-    with ``labels`` there are new, random ones, for ``--finetune-from-model`` with a dictionary of as many; without, the
-    model gets the dictionaries of whoever loads it. ``facts`` (`emofair.data.leak_check`) say what the weights have
-    seen. Raises `EmofairError` where fairseq has no such model and where nothing can be written.
+    wav2vec 2.0 keeps its quantiser and projections. HuBERT's label embeddings belong to a clustering and are left out,
+    unless ``keep_labels``: with ``labels`` there are new, random ones, for ``--finetune-from-model`` with a dictionary
+    of as many; without, the model gets the dictionaries of whoever loads it. ``facts`` (`emofair.data.leak_check`)
+    say what the weights have seen. Raises `EmofairError` where fairseq has no such model and where nothing can be
+    written.
     """
     if labels is not None and loaded.spec.kind != "hubert":
         raise EmofairError(
             f"{loaded.spec.kind} has no labels that could be reset", file=loaded.path, remedy="Give a HuBERT"
         )
+    if keep_labels and not loaded.symbols:
+        raise EmofairError("has no table of labels that could be kept", file=loaded.path, remedy=NO_HEADS)
     if loaded.spec.kind == "wavlm":
         write_checkpoint({"cfg": options_of(loaded.spec), "model": loaded.state}, out)
         return Written(sorted(loaded.pretraining), [])
     with configuration_of(loaded.path):
-        checkpoint, left_out, new = _checkpoint(loaded, labels, facts or {})
+        symbols = loaded.symbols if keep_labels else ()
+        if labels is not None:
+            symbols = tuple(map(str, range(labels.n)))
+        checkpoint, left_out, new = _checkpoint(loaded, labels, symbols, facts or {})
     write_checkpoint(checkpoint, out)
     return Written(left_out, new)
 
 
 def _checkpoint(
-    loaded: LoadedSpeech, labels: NewLabels | None, facts: Mapping[str, Any]
+    loaded: LoadedSpeech, labels: NewLabels | None, symbols: Sequence[str], facts: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     spec, given = loaded.spec, loaded.pretraining
     options = _model_options(loaded)
-    heads = _heads(loaded, options, labels)
+    seed = _SEED if labels is None else labels.seed
+    heads = _heads(loaded, options, symbols, seed)
     if labels is not None:
         stays = "final_proj." if labels.keep_projection else ()
         given = {name: value for name, value in given.items() if name.startswith(stays)}
@@ -89,20 +98,20 @@ def _checkpoint(
     arguments += ["--sample-rate", str(spec.sample_rate), *(["--normalize"] if spec.normalize else [])]
     cfg = configuration(arguments, options)
     criterion = "HubertCriterion" if hubert else "Wav2vecCriterion"
-    task_state = {"dictionaries": [_dictionary(labels)]} if hubert else {}
+    task_state = {"dictionaries": [_dictionary(symbols)]} if hubert else {}
     checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, {**task_state, **facts}, criterion)
     return checkpoint, sorted(loaded.pretraining.keys() - kept.keys()), sorted(new)
 
 
-def _dictionary(labels: NewLabels | None) -> Any:
+def _dictionary(symbols: Sequence[str]) -> Any:
     """fairseq's dictionary of the labels: four special symbols come first, so label k is entry k + 4."""
-    if labels is None:
+    if not symbols:
         return None
     from fairseq.data import Dictionary
 
     dictionary = Dictionary()
-    for label in range(labels.n):
-        dictionary.add_symbol(str(label))
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
     return dictionary
 
 
@@ -133,7 +142,7 @@ def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
     return options
 
 
-def _heads(loaded: LoadedSpeech, options: dict[str, Any], labels: NewLabels | None) -> dict[str, Tensor]:
+def _heads(loaded: LoadedSpeech, options: dict[str, Any], symbols: Sequence[str], seed: int) -> dict[str, Tensor]:
     """What fairseq's model has beside its encoder, with fresh weights (the same for the same sizes)."""
     from fairseq.models.hubert.hubert import HubertConfig, HubertModel
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
@@ -142,10 +151,10 @@ def _heads(loaded: LoadedSpeech, options: dict[str, Any], labels: NewLabels | No
     # One small layer: the others are the encoder's, and need not be made.
     options = options | {"encoder_layers": 1, "encoder_ffn_embed_dim": 1}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED if labels is None else labels.seed)
+        torch.manual_seed(seed)
         if loaded.spec.kind == "hubert":
             task = HubertPretrainingConfig(sample_rate=loaded.spec.sample_rate, label_rate=50)
-            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [_dictionary(labels)])
+            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [_dictionary(symbols)])
         else:
             model = Wav2Vec2Model(Wav2Vec2Config(**options))
     return {name: value for name, value in model.state_dict().items() if name.startswith(PRETRAINING)}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from emofair.checkpoints import robertaemo, safe
+from emofair.checkpoints import flea, huggingface_folder, robertaemo, safe
 from emofair.checkpoints.fairseq_form import as_dict, configuration_of
+from emofair.checkpoints.loaded_speech import check_fit
 from emofair.errors import EmofairError
 
 if TYPE_CHECKING:
@@ -59,6 +60,30 @@ def convert_robertaemo(
         checkpoint, model = _build(arguments, upstream.model, weights, updates, best)
     write_checkpoint(checkpoint, out)
     return {**checkpoint["task_state"], **model.facts(), "updates": updates}
+
+
+def convert_flea_classifier(path: str | PathLike[str], out: str | PathLike[str]) -> dict[str, Any]:
+    """Rewrite a fine-tuned model of FLEA's original code, a folder, so that every command here takes it.
+
+    What the original saw of the test set is not known, so its results are marked with the protocol ``paper``. Returns
+    facts about the model. Raises `EmofairError` for another folder and where weights are missing.
+    """
+    loaded = huggingface_folder.read(path)
+    check_fit(loaded)
+    if loaded.spec.kind != "hubert":
+        raise EmofairError(f"is a {loaded.spec.kind}, not the HuBERT of FLEA's original code", file=path)
+    weights = flea.classifier_state(loaded)
+    config = huggingface_folder.read_json(Path(path) / huggingface_folder.CONFIG)
+    classes = flea.classes_of(config, len(weights["classifier.bias"]), loaded.path)
+    arguments = ["--task", "speech_emotion", "--arch", "hubert_ser", "--criterion", "emotion_classification"]
+    arguments += ["--class-list", ",".join(classes), "--class-weights", "none", "--protocol", "paper"]
+    options: dict[str, Any] = {"encoder_ssl_json": loaded.spec.to_json()}
+    if (dropout := config.get("final_dropout")) is not None:
+        options["head_dropout"] = float(dropout)
+    with configuration_of(path):
+        checkpoint, model = _build(arguments, options, weights, None, None)
+    write_checkpoint(checkpoint, out)
+    return {**checkpoint["task_state"], **model.facts()}
 
 
 def _one_head(state: Mapping[str, Tensor], path: str | PathLike[str]) -> tuple[str, dict[str, Tensor]]:

@@ -4,12 +4,15 @@
     emofair convert wav2vec2-base/ --to fairseq --out wav2vec2_base.pt
     emofair convert hubert_base_ls960.pt --to hf --out hubert-base/
     emofair convert hubert_base_ls960.pt --to fairseq --reset-labels 50 --out hubert_base_50.pt
+    emofair convert flea/checkpoint_best.pt --to hf --heads --out flea-hubert/
 
 Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008.06682), to fairseq; wav2vec 2.0, HuBERT
 and WavLM of fairseq, Microsoft, Hugging Face, torchaudio and FT-w2v2-ser, to fairseq (a file) or hf (a folder for
 transformers). Weights come out bit for bit; what has no place in the other form is listed. --reset-labels gives a
 HuBERT a new, random table of label embeddings, for fairseq's hubert_pretraining to go on with other cluster ids
-(--finetune-from-model): ids of another clustering mean something else even where there are as many.
+(--finetune-from-model): ids of another clustering mean something else even where there are as many. --heads keeps what
+a HuBERT has on top, under the names of FLEA's original code (arXiv 2312.16383) in Hugging Face folders: of pre-training
+the label embeddings, of fine-tuning the classifier, which --to fairseq makes a checkpoint for the commands here.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 
 from emofair.errors import EmofairError
 
+_UNKNOWN = "what its training saw of the test set is unknown, so its results are marked"
 HELP = "checkpoints of other programs -> ours; speech encoders: fairseq <-> Hugging Face"
 
 
@@ -37,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-final-proj", action="store_true", help="with --reset-labels: keep the projection in front of them"
     )
+    parser.add_argument(
+        "--heads", action="store_true", help="HuBERT: keep label embeddings or classifier, as FLEA's original code does"
+    )
     parser.add_argument("--seed", metavar="S", type=int, default=1, help="of --reset-labels (default: 1)")
     parser.add_argument(
         "--trust", action="store_true", help="let INPUT run code of its own; only if you trust who made it"
@@ -48,7 +55,12 @@ def run(args: argparse.Namespace) -> int:
     import emofair
 
     emofair.register()
-    told = _robertaemo(args) if _is_robertaemo(args.input, args.trust or None) else _speech_encoder(args)
+    if _is_robertaemo(args.input, args.trust or None):
+        told = _robertaemo(args)
+    elif args.heads and args.to == "fairseq" and _is_flea_classifier(args.input):
+        told = _flea_classifier(args)
+    else:
+        told = _speech_encoder(args)
     print(f"emofair convert: {args.out}: {told}")
     return 0
 
@@ -71,14 +83,25 @@ def _robertaemo(args: argparse.Namespace) -> str:
     heads = {"text_heads": args.text_heads, "speech_heads": args.speech_heads}
     facts = convert_robertaemo(args.input, args.out, **heads, trust=args.trust or None)
     parts = " + ".join(facts["modalities"]) + (f" by {facts['fusion']}" if facts["fusion"] else "")
-    return (
-        f"robertaEMO, {parts}, target {facts['target']}; what its training saw of the test set is unknown, so its "
-        f"results are marked protocol {facts['protocol']}"
-    )
+    return f"robertaEMO, {parts}, target {facts['target']}; {_UNKNOWN} protocol {facts['protocol']}"
+
+
+def _is_flea_classifier(path: str) -> bool:
+    from emofair.checkpoints import flea, huggingface_folder
+
+    return Path(path).is_dir() and flea.is_classifier(huggingface_folder.read(path).head)
+
+
+def _flea_classifier(args: argparse.Namespace) -> str:
+    from emofair.checkpoints.to_fairseq import convert_flea_classifier
+
+    _new_labels(args)  # that none are asked for
+    facts = convert_flea_classifier(args.input, args.out)
+    return f"classifier of FLEA, classes {', '.join(facts['classes'])}; {_UNKNOWN} protocol {facts['protocol']}"
 
 
 def _speech_encoder(args: argparse.Namespace) -> str:
-    from emofair.checkpoints import huggingface_folder, speech_to_fairseq
+    from emofair.checkpoints import flea, huggingface_folder, speech_to_fairseq
     from emofair.checkpoints.loaded_speech import listing
     from emofair.checkpoints.speech import load_speech_encoder
     from emofair.checkpoints.trained_on import trained_on
@@ -86,11 +109,13 @@ def _speech_encoder(args: argparse.Namespace) -> str:
     labels = _new_labels(args)
     loaded = load_speech_encoder(args.input, attention_heads=args.speech_heads, trust=args.trust or None)
     if args.to == "hf":
-        left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, loaded.pretraining, loaded.options)
+        kept = flea.head_of(loaded, args.trust or None) if args.heads else {}
+        pretraining = {} if args.heads else loaded.pretraining
+        left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, pretraining, loaded.options, **kept)
         new = []
     else:
         facts = trained_on(args.input, args.trust or None) or {}
-        written = speech_to_fairseq.write(loaded, args.out, labels=labels, facts=facts)
+        written = speech_to_fairseq.write(loaded, args.out, labels=labels, keep_labels=args.heads, facts=facts)
         left_out, new = written.left_out, written.new
     spec = loaded.spec
     size = sum(value.numel() for value in loaded.state.values()) / 1e6
@@ -111,6 +136,8 @@ def _new_labels(args: argparse.Namespace):
         return None
     if args.to != "fairseq":
         raise EmofairError("--reset-labels is for fairseq's pre-training", remedy="Use --to fairseq")
+    if args.heads:
+        raise EmofairError("--reset-labels and --heads exclude each other", remedy="Give one of them")
     if args.reset_labels < 2:
         raise EmofairError(f"--reset-labels {args.reset_labels}: nothing can be told apart", remedy="Give 2 or more")
     return NewLabels(args.reset_labels, args.keep_final_proj, args.seed)

@@ -251,3 +251,29 @@ def _options(spec: SpeechSpec) -> dict[str, Any]:
         options |= {"relative_position_embedding": True, "gru_rel_pos": True}
         options |= {"num_buckets": spec.num_buckets, "max_distance": spec.max_distance}
     return options
+
+
+def write_frame_labels(corpus: Path, k: int = 9) -> None:
+    """Frame labels ``{split}.km`` of made-up clusters beside the lists train and valid, with their dictionary."""
+    for split in ("train", "valid"):
+        sizes = [int(line.split("\t")[1]) for line in (corpus / f"{split}.tsv").read_text().splitlines()[1:]]
+        rows = [" ".join(str(t % k) for t in range((n - 400) // 320 + 1)) for n in sizes]
+        (corpus / f"{split}.km").write_text("\n".join(rows) + "\n")
+    (corpus / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(k)))
+
+
+def hubert_pretraining_arguments(corpus: Path, start: Path, save_dir: Path) -> list[object]:
+    """fairseq-train's arguments for one update of stock HuBERT pre-training that goes on from ``start``."""
+    from emofair.checkpoints import safe
+
+    model = safe.load(start)["cfg"]["model"]
+    shape = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers")
+    shape += ("encoder_attention_heads", "final_dim", "conv_pos", "conv_pos_groups")
+    options = [word for name in shape for word in (f"--{name.replace('_', '-')}", str(model[name]))]
+    return [
+        *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", '["km"]'),
+        *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert", *options, "--mask-prob", 0.3),
+        *("--mask-length", 3, "--optimizer", "adam", "--lr", "1e-4", "--batch-size", 2, "--max-update", 1),
+        *("--cpu", "--num-workers", 0, "--max-sample-size", 16000, "--min-sample-size", 1000),
+        *("--required-batch-size-multiple", 1, "--save-dir", save_dir, "--finetune-from-model", start),
+    ]

@@ -88,7 +88,7 @@ def write_labels(
     Raises EmofairError when labels of another k-means with as many clusters are there for another split.
     """
     name = f"km{kmeans.k}"
-    _refuse_mixture(out, split, name, kmeans.sha256)
+    refuse_mixture(out, split, name, kmeans.sha256)
     out.mkdir(parents=True, exist_ok=True)
     record = out / f"{split}.{name}.json"
     # The record goes first and comes back last, so an interrupted run never looks finished.
@@ -145,7 +145,8 @@ def write_upstream_json(
     return paths
 
 
-def _refuse_mixture(out: Path, split: str, name: str, sha256: str) -> None:
+def refuse_mixture(out: Path, split: str, name: str, sha256: str) -> None:
+    """Raise EmofairError where the labels ``name`` of another split in ``out`` are not of the k-means ``sha256``."""
     for path in sorted(out.glob(f"*.{name}.json")):
         if path.name == f"{split}.{name}.json":
             continue

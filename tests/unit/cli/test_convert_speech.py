@@ -18,9 +18,11 @@ from emofair.testing.speech import CLASSES as CLASSES_OF_HUBERT
 from emofair.testing.speech import (
     LAYOUTS,
     fairseq_checkpoint,
+    hubert_pretraining_arguments,
     tiny_speech_checkpoint,
     tiny_speech_encoder,
     tiny_speech_spec,
+    write_frame_labels,
 )
 
 KINDS = ("wav2vec2", "hubert", "wavlm")
@@ -212,28 +214,12 @@ def test_reset_labels_leave_the_encoder_and_forget_the_table_even_of_the_same_sh
 
 def test_hubert_pretraining_goes_on_with_reset_labels_and_remembers_what_was_seen(tmp_path, capsys):
     corpus = tone_corpus(tmp_path / "tones", {"train": 4, "valid": 2}, seconds=(1.0, 1.2))
-    for split in ("train", "valid"):
-        sizes = [int(line.split("\t")[1]) for line in (corpus / f"{split}.tsv").read_text().splitlines()[1:]]
-        rows = [" ".join(str(t % 9) for t in range((n - 400) // 320 + 1)) for n in sizes]
-        (corpus / f"{split}.km").write_text("\n".join(rows) + "\n")
-    (corpus / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(9)))
+    write_frame_labels(corpus)
     first = tiny_speech_checkpoint(tmp_path / "first.pt", "hubert")
     convert(capsys, first, "fairseq", tmp_path / "start.pt", "--reset-labels", "9")
 
     def train(start, save_dir):
-        model = safe.load(start)["cfg"]["model"]
-        shape = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers")
-        shape += ("encoder_attention_heads", "final_dim", "conv_pos", "conv_pos_groups")
-        options = [word for name in shape for word in (f"--{name.replace('_', '-')}", str(model[name]))]
-        train_here(
-            [
-                *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", '["km"]'),
-                *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert", *options, "--mask-prob", 0.3),
-                *("--mask-length", 3, "--optimizer", "adam", "--lr", "1e-4", "--batch-size", 2, "--max-update", 1),
-                *("--cpu", "--num-workers", 0, "--max-sample-size", 16000, "--min-sample-size", 1000),
-                *("--required-batch-size-multiple", 1, "--save-dir", save_dir, "--finetune-from-model", start),
-            ]
-        )
+        train_here(hubert_pretraining_arguments(corpus, start, save_dir))
         return save_dir / "checkpoint_last.pt"
 
     trained = train(tmp_path / "start.pt", tmp_path / "tapt")
