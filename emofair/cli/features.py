@@ -5,6 +5,7 @@ and .json (checkpoint hash, layer, hash of the list ...). Killed and run again, 
 when all is there, it does nothing. Masks and dropout are off.
 
     emofair features --checkpoint hubert_base_ls960.pt --layer 9 --manifest corpus --split train --out features
+    emofair features --checkpoint wav2vec_large.pt --manifest corpus --split train --out context
     emofair features --features mfcc --manifest corpus --split train --out mfcc --nshard 4 --rank 0
 """
 
@@ -27,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", required=True, metavar="S", help="which of its splits")
     parser.add_argument("--out", required=True, metavar="DIR", help="gets the arrays, about 11 MB a minute (base size)")
     parser.add_argument(
-        "--layer", type=int, metavar="N", help="1 to the number of layers; 0: what the first reads (default: the last)"
+        "--layer",
+        type=int,
+        metavar="N",
+        help="1 to the number of layers; 0: what the first reads (default: the last; of a wav2vec of 2019 its context)",
     )
     parser.add_argument("--features", choices=KINDS, default="encoder", help="what to extract (default: encoder)")
     parser.add_argument("--relu", action="store_true", help="negative values become 0, as FT-w2v2-ser clusters them")

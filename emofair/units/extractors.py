@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emofair.data.audio import PathLike
     from emofair.encoders.speech import SpeechEncoder
     from emofair.encoders.speech_spec import SpeechSpec
+    from emofair.encoders.wav2vec import Wav2Vec
     from emofair.encoders.wav2vec_spec import Wav2VecSpec
     from emofair.models.wav2vec_frame_classifier import Wav2VecFrameClassifier
 
@@ -150,6 +151,28 @@ class EncoderFeatures(ModelFeatures):
         return hidden.relu() if self.relu else hidden
 
 
+class Wav2VecFeatures(ModelFeatures):
+    """Frames of wav2vec (2019) or a vq-wav2vec, 100 per second: features (layer 0), or else the context of each."""
+
+    def __init__(self, model: Wav2Vec, layer: int = -1, *, relu: bool = False, **options: Any) -> None:
+        if layer not in (0, -1):
+            raise EmofairError(f"a wav2vec of 2019 has no layer {layer}", remedy="Give 0 (features) or -1 (context)")
+        super().__init__(model, model.spec, **options)
+        self.layer, self.relu = layer, relu
+        self.dim = model.spec.dim if layer == 0 else model.spec.context_dim
+        self.source = {
+            "features": "wav2vec",
+            "checkpoint_sha256": weights_hash(self.spec, model),
+            "layer": "features" if layer == 0 else "context",
+            "relu": relu,
+        }
+
+    def compute(self, wav: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+        """Features [B, T, dim] or their context [B, T, context_dim]."""
+        frames = self.model.features(wav, n_samples) if self.layer == 0 else self.model(wav, n_samples).c
+        return frames.relu() if self.relu else frames
+
+
 class FrameClassifierFeatures(ModelFeatures):
     """The frames that P-TAPT's first stage classifies: wav2vec, thinned to 50 Hz; no masks."""
 
@@ -210,7 +233,7 @@ def _open_encoder(options: Options) -> Extractor:
     if options.checkpoint is None:
         raise EmofairError("features of an encoder need its checkpoint", remedy="Give --checkpoint, or --features mfcc")
     device = find_device(options.device)
-    if (frames := _frame_classifier(options, device)) is not None:
+    if (frames := _frame_classifier(options, device) or _wav2vec(options, device)) is not None:
         return frames
     from emofair.checkpoints.speech import load_speech_encoder
     from emofair.checkpoints.trained_on import trained_on
@@ -227,15 +250,40 @@ def _open_encoder(options: Options) -> Extractor:
     )
 
 
+def _looked_at(options: Options) -> dict[str, Any]:
+    """What is in the checkpoint's file, its weights left there; nothing for a folder."""
+    from emofair.checkpoints import safe
+
+    path = Path(options.checkpoint)
+    return safe.load(path, weights=False) if path.is_file() and path.suffix != ".safetensors" else {}
+
+
+def _wav2vec(options: Options, device: torch.device) -> Extractor | None:
+    """The extractor of a wav2vec (2019) or a vq-wav2vec; None for any other checkpoint."""
+    weights = _looked_at(options).get("model")
+    if not isinstance(weights, dict) or not any(str(name).startswith("feature_aggregator.") for name in weights):
+        return None
+    from emofair.checkpoints.trained_on import trained_on
+    from emofair.checkpoints.wav2vec import load_wav2vec
+    from emofair.encoders.wav2vec import Wav2Vec
+
+    loaded = load_wav2vec(options.checkpoint)
+    return Wav2VecFeatures(
+        Wav2Vec.from_state(loaded.spec, loaded.state),
+        -1 if options.layer is None else options.layer,
+        relu=options.relu,
+        device=device,
+        autocast_bf16=options.autocast_bf16,
+        trained_on=trained_on(loaded.path),
+    )
+
+
 def _frame_classifier(options: Options, device: torch.device) -> Extractor | None:
     """The extractor of a checkpoint of P-TAPT's first stage; None for any other."""
-    from emofair.checkpoints import safe
     from emofair.checkpoints.fairseq_form import as_dict
 
     path = Path(options.checkpoint)
-    if not path.is_file() or path.suffix == ".safetensors":
-        return None
-    model = as_dict(as_dict(safe.load(path, weights=False).get("cfg")).get("model")).get("_name") or ""
+    model = as_dict(as_dict(_looked_at(options).get("cfg")).get("model")).get("_name") or ""
     if not model.startswith("wav2vec_frame_classifier"):
         return None
     if options.layer is not None or options.relu:

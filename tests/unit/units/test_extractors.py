@@ -9,7 +9,7 @@ import torch
 from emofair.cli.features import KINDS
 from emofair.data.audio import SAMPLE_RATE
 from emofair.errors import EmofairError
-from emofair.testing.speech import fairseq_model, tiny_speech_encoder, tiny_speech_spec
+from emofair.testing.speech import fairseq_model, tiny_speech_encoder, tiny_speech_spec, tiny_wav2vec_checkpoint
 from emofair.units.extractors import EXTRACTORS, EncoderFeatures, Options, encoder_hash, open_extractor
 from emofair.units.mfcc import mfcc_with_deltas
 
@@ -166,3 +166,31 @@ def test_frames_of_the_first_stage_are_recognised_and_are_as_many_as_wav2vec_2_h
         assert alone.min() >= 0
     with pytest.raises(EmofairError, match=r"one kind of frames, without layers\. Leave --layer and --relu out"):
         open_extractor("encoder", Options(checkpoint=frame_classifier, layer=2))
+
+
+@pytest.mark.parametrize("layer", [None, 0])
+def test_wav2vec_of_2019_is_recognised_and_gives_what_fairseqs_gives(layer, tmp_path):
+    from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
+
+    path = tiny_wav2vec_checkpoint(tmp_path / "wav2vec.pt")
+    extractor = open_extractor("encoder", Options(path, layer))
+    assert (extractor.hop, extractor.receptive_field, extractor.dim) == (160, 465, 12)
+    clips = [noise(8000), noise(5321, seed=1), noise(300, seed=2)]
+    found = extractor.extract(clips)
+    assert [len(frames) for frames in found] == [extractor.n_frames(len(clip)) for clip in clips]
+    checkpoint = torch.load(path)
+    stock = Wav2VecModel(Wav2VecConfig(**{k: v for k, v in checkpoint["cfg"]["model"].items() if k != "_name"}))
+    stock.load_state_dict(checkpoint["model"], strict=False)
+    stock.eval()
+    with torch.no_grad():
+        z = stock.feature_extractor(torch.from_numpy(clips[1])[None])
+        expected = z if layer == 0 else stock.feature_aggregator(z)
+    np.testing.assert_allclose(found[1], expected[0].T.numpy(), atol=1e-5, rtol=1e-4)
+
+
+def test_wav2vec_of_2019_has_features_and_context_and_no_layers(tmp_path):
+    path = tiny_wav2vec_checkpoint(tmp_path / "wav2vec.pt")
+    with pytest.raises(EmofairError, match=r"no layer 9\. Give 0 \(features\) or -1 \(context\)"):
+        open_extractor("encoder", Options(path, 9))
+    context, features = (open_extractor("encoder", Options(path, layer)) for layer in (-1, 0))
+    assert context.source != features.source
