@@ -31,12 +31,16 @@ READING = (
 )
 
 
+def precision_of(name: str) -> torch.dtype:
+    """The numbers of a precision's matrix products."""
+    return common.PRECISIONS[name] or torch.float32
+
+
 def compare(
     names: Mapping[str, Callable[[], common.Side]], args: argparse.Namespace, precision: str, flops: float, what: str
 ) -> list[list[str]]:
     """One row per side: median seconds, how much faster ours is, share of the ceiling, memory."""
-    dtype = common.PRECISIONS[precision] or torch.float32
-    ceiling = common.gemm_ceiling(dtype, args.device)
+    ceiling = common.gemm_ceiling(precision_of(precision), args.device)
     started = {name: start() for name, start in names.items()}
     times = common.take_turns(started, args.count)
     rows = []
@@ -104,8 +108,8 @@ def steps(
         )
 
 
-def make_clips(folder: Path, count: int, longest: float) -> float:
-    """Clips of 1 s to ``longest``, evenly drawn, with one of four labels; returns their seconds."""
+def make_clips(folder: Path, count: int, longest: float) -> list[float]:
+    """Clips of 1 s to ``longest``, evenly drawn, with one of four labels; returns the seconds of each."""
     import soundfile
 
     from emofair.data.manifests import Utterance, write_corpus
@@ -119,7 +123,7 @@ def make_clips(folder: Path, count: int, longest: float) -> float:
         soundfile.write(folder / path, 0.1 * rng.standard_normal(n), 16000, subtype="PCM_16")
         items.append(Utterance(f"clip{index:03d}", path, n_samples=n, label="abcd"[index % 4]))
     write_corpus(folder, {"train": items}, root=folder, name="noise")
-    return sum(item.n_samples for item in items) / 16000
+    return [item.n_samples / 16000 for item in items]
 
 
 def epoch(args: argparse.Namespace, write: Callable) -> None:
@@ -127,7 +131,8 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "corpus"
-        total = make_clips(folder, args.clips, args.longest)
+        lengths = make_clips(folder, args.clips, args.longest)
+        total = sum(lengths)
         for precision in args.precisions.split(","):
             options = {
                 "folder": str(folder),
@@ -141,6 +146,8 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                 "ours, front-end cache": ("ours", f"{temporary}/cache-{precision}"),
             }
             reference = None
+            ceiling = common.gemm_ceiling(precision_of(precision), args.device)
+            flops = sides.clip_flops(args.epoch_size, lengths, training=True)
             for label, (name, cache) in runs.items():
                 side = common.Side(sides.epoch_side, args.device, name=name, cache=cache, **options)
                 fill = side.turn()[0] if cache else None
@@ -154,6 +161,7 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                     extra,
                     str(count),
                     f"{1 - total / padded:.0%}",
+                    f"{flops / took / ceiling:.0%}",
                     f"{side.close().total:.2f}",
                 ]
                 rows.append([args.epoch_size, precision, label, *figures])
@@ -166,7 +174,7 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                     "`Wav2Vec2ForSequenceClassification` with `LengthGroupedSampler`. One whole epoch per side. "
                     "The cache is filled once, before the first epoch; its row is an epoch that reads it, so the "
                     f"second and every later one. *padding*: share of padding in all batches. {MASKS} {READING}",
-                    common.table([*header, "batches", "padding", "GB"], rows),
+                    common.table([*header, "batches", "padding", "of GEMM", "GB"], rows),
                 )
 
 
@@ -185,7 +193,8 @@ def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | N
     count = max(1, args.clips // 4)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "corpus"
-        total = make_clips(folder, count, args.longest)
+        lengths = make_clips(folder, count, args.longest)
+        total = sum(lengths)
         for precision in args.precisions.split(","):
             out = Path(temporary) / precision
             out.mkdir()
@@ -195,11 +204,14 @@ def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | N
                 name: common.Side(sides.features_side, args.device, name=name, **options)
                 for name in ("ours", "transformers")
             }
+            ceiling = common.gemm_ceiling(precision_of(precision), args.device)
+            flops = sides.clip_flops(args.size, lengths, training=False, layers=layer)
             times = common.take_turns(started, max(1, args.count // 2))
             for name, side in started.items():
                 ratio = f"**{times[name] / times['ours']:.2f}**" if name != "ours" else ""
                 rate = [f"{count / times[name]:.2f}", f"{total / times[name]:.1f}"]
-                rows.append([args.size, precision, name, *rate, ratio, f"{side.close().total:.2f}"])
+                share = f"{flops / times[name] / ceiling:.0%}"
+                rows.append([args.size, precision, name, *rate, ratio, share, f"{side.close().total:.2f}"])
                 print(" | ".join(rows[-1]), flush=True)
             write(
                 heading,
@@ -207,7 +219,8 @@ def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | N
                 "float32 arrays on disk, in batches of at most 40 s of padded audio by length; ours is what `emofair "
                 f"features` does, against {peer}. {READING}",
                 common.table(
-                    ["model", "precision", "side", "clips/s", "s of audio per s", "ours is faster by", "GB"], rows
+                    ["model", "precision", "side", "clips/s", "s of audio per s", "ours is faster by", "of GEMM", "GB"],
+                    rows,
                 ),
             )
 

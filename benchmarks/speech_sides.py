@@ -374,14 +374,25 @@ def frontend_flops(size: str, batch: int, seconds: float) -> float:
     return batch * total
 
 
-def step_flops(size: str, batch: int, seconds: float) -> float:
-    """Operations of a step: the convolutions forward, all behind them forward and backward."""
+def clip_flops(size: str, seconds: Sequence[float], *, training: bool, layers: int | None = None) -> float:
+    """Operations on clips of these lengths, without padding: forward, with ``training`` the Transformer backward too.
+
+    ``layers``: of the Transformer, where not all are computed.
+    """
+    done = [step_flops(size, 1, each, layers=layers, backward=training) for each in seconds]
+    return sum(done)
+
+
+def step_flops(size: str, batch: int, seconds: float, *, layers: int | None = None, backward: bool = True) -> float:
+    """Operations of a step: the convolutions forward, all behind them forward and, unless told, ``backward``."""
     spec = spec_of(size)
     frames, width = math.floor(seconds * 50), spec.embed_dim
     layer = 2 * frames * (4 * width**2 + 2 * width * spec.ffn_dim) + 4 * frames**2 * width
     position = 2 * frames * width * (width // spec.conv_pos_groups) * spec.conv_pos
     projection = 2 * frames * spec.conv_dim * width
-    return frontend_flops(size, batch, seconds) + 3 * batch * (spec.layers * layer + position + projection)
+    passes = 3 if backward else 1
+    behind = (spec.layers if layers is None else layers) * layer + position + projection
+    return frontend_flops(size, batch, seconds) + passes * batch * behind
 
 
 def pretraining_side(folder: str, labels: str, size: str, max_tokens: int, workers: int, device: str) -> Callable:

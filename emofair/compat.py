@@ -42,6 +42,7 @@ def apply() -> None:
     if _applied:
         return
     _import_fairseq()
+    from emofair import stock_pretraining
     from emofair.checkpoints import safe
 
     _applied = True
@@ -53,7 +54,7 @@ def apply() -> None:
     _wrap_argument_parsing()
     _wrap_checkpoint_loading()
     _wrap_weight_loading()
-    _check_frame_labels()
+    stock_pretraining.install()
     _show_in_one_line_under_hydra()
 
 
@@ -303,6 +304,8 @@ def _wrap_weight_loading() -> None:
     """Let the task refuse a checkpoint, and tell why its weights do not fit; fairseq's trainer drops the reason."""
     from fairseq.trainer import Trainer
 
+    from emofair import stock_pretraining
+
     original = Trainer.load_checkpoint
 
     @functools.wraps(original)
@@ -310,10 +313,8 @@ def _wrap_weight_loading() -> None:
         try:
             if hasattr(self.task, "check_restored"):
                 self.task.check_restored(filename)
-            elif filename == self.cfg.checkpoint.finetune_from_model:
-                from emofair.units.label_check import check_table
-
-                check_table(filename)
+            else:
+                stock_pretraining.check_restored(self, filename)
             return original(self, filename, *args, **kwargs)
         except EmofairError:
             raise
@@ -333,27 +334,6 @@ def _wrap_weight_loading() -> None:
             ) from error
 
     Trainer.load_checkpoint = load_checkpoint
-
-
-def _check_frame_labels() -> None:
-    """fairseq's ``hubert_pretraining`` warns of labels that do not fit their clips, and trains on them."""
-    from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
-
-    original = HubertPretrainingTask.load_dataset
-
-    @functools.wraps(original)
-    def load_dataset(self, split, **kwargs):
-        from emofair.units.label_check import check_labels
-
-        cfg = self.cfg
-        if not cfg.fine_tuning and cfg.label_rate > 0:
-            for name, dictionary in zip(cfg.labels, self.dictionaries, strict=True):
-                symbols = dictionary.symbols[dictionary.nspecial :]
-                rates = {"rate": cfg.label_rate, "sample_rate": cfg.sample_rate}
-                check_labels(cfg.data, split, self.get_label_dir(), name, symbols, **rates)
-        return original(self, split, **kwargs)
-
-    HubertPretrainingTask.load_dataset = load_dataset
 
 
 def _show_in_one_line_under_hydra() -> None:

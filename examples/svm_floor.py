@@ -22,6 +22,7 @@ from sklearn.svm import SVC
 from emofair.cli.evaluate import METRICS, as_json
 from emofair.data.audio import read_audio
 from emofair.data.manifests import Utterance, read_corpus, read_labels, read_split
+from emofair.errors import show_in_one_line
 from emofair.inference import provenance
 from emofair.metrics import classification
 from emofair.units.mfcc import mfcc_with_deltas
@@ -29,11 +30,11 @@ from emofair.units.mfcc import mfcc_with_deltas
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def statistics(items: list[Utterance]) -> np.ndarray:
-    """Features [clips, 273]."""
+def statistics(items: list[Utterance], *, resample: bool = False) -> np.ndarray:
+    """Features [clips, 273]; with ``resample`` also of audio that is not at 16 kHz."""
     rows = []
     for item in items:
-        frames = mfcc_with_deltas(read_audio(item.path, start=item.start, end=item.end))
+        frames = mfcc_with_deltas(read_audio(item.path, resample=resample, start=item.start, end=item.end))
         rows.append(np.concatenate([frames.mean(0), frames.std(0), *np.quantile(frames, QUANTILES, axis=0)]))
     return np.stack(rows)
 
@@ -45,11 +46,13 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--name", default="SVM on MFCC statistics")
     args = parser.parse_args()
-    classes = read_labels(args.data)
+    show_in_one_line()
+    classes, corpus = read_labels(args.data), read_corpus(args.data)
+    resample = bool(corpus.get("resample"))
     split = {name: read_split(args.data, name) for name in ("train", "test")}
     model = make_pipeline(StandardScaler(), SVC(C=10.0))
-    model.fit(statistics(split["train"]), [item.label for item in split["train"]])
-    predicted = model.predict(statistics(split["test"])).tolist()
+    model.fit(statistics(split["train"], resample=resample), [item.label for item in split["train"]])
+    predicted = model.predict(statistics(split["test"], resample=resample)).tolist()
     actual = [item.label for item in split["test"]]
     target = torch.tensor([classes.index(label) for label in actual])
     counts = classification.confusion_matrix(torch.tensor([classes.index(p) for p in predicted]), target, len(classes))
@@ -70,7 +73,7 @@ def main() -> None:
         "majority": {name: figure(floor) for name, figure in figures.items()},
         "majority_guess": guess,
         "seed": 0,
-        "fold": read_corpus(args.data).get("fold"),
+        "fold": corpus.get("fold"),
         "data": args.data,
         "data_sha256": provenance.items_sha256(ids, target.tolist()),
         "versions": provenance.versions(),

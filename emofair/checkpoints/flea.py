@@ -33,7 +33,7 @@ _CLASSIFIER = {f"classifier.{part}": f"classifier.fc_out_1.{part}" for part in (
 _SEED = 1
 _REMEDY = "Leave --heads out"
 # Names of the original's classes, which transformers notes in config.json.
-_PRETRAINING_CLASS, _CLASSIFIER_CLASS = "PreTrainHuBERTBase", "HubertForClassification"
+_PRETRAINING_CLASS, _CLASSIFIER_CLASS = "HubertModelPreTrainBase", "HubertForClassification"
 
 
 def is_classifier(head: Mapping[str, Tensor]) -> bool:
@@ -61,8 +61,8 @@ def pretraining_of(
     return pretraining, tuple(map(str, range(len(table))))
 
 
-def head_of(loaded: LoadedSpeech, trust: bool | None = None) -> dict[str, dict[str, Any]]:
-    """What a HuBERT has on top as the original would save it: ``head``, weights, and ``facts`` for ``config.json``.
+def head_of(loaded: LoadedSpeech, trust: bool | None = None) -> dict[str, Any]:
+    """What `huggingface_folder.write` needs to write what a HuBERT has on top as the original would save it.
 
     That is the classifier of a model fine-tuned here, or else the table of labels of a pre-trained one. Raises
     `EmofairError` where there is neither, or one that the original does not know.
@@ -72,14 +72,14 @@ def head_of(loaded: LoadedSpeech, trust: bool | None = None) -> dict[str, dict[s
     if is_classifier(loaded.head):
         raise EmofairError("is a folder of FLEA's original code already", file=loaded.path, remedy="Use it as it is")
     if loaded.symbols:
-        head, facts = _pretraining_head(loaded)
+        prefix, (head, facts) = "", _pretraining_head(loaded)
     elif _OUTPUT in loaded.head:
         stored = safe.load(loaded.path, trust=trust)
         options, classes = as_dict(as_dict(stored.get("cfg")).get("model")), stored["task_state"]["classes"]
-        head, facts = _classifier_head(loaded, options, tuple(classes))
+        prefix, (head, facts) = "hubert.", _classifier_head(loaded, options, tuple(classes))
     else:
         raise EmofairError("has neither labels nor a classifier on top", file=loaded.path, remedy=_REMEDY)
-    return {"head": head, "facts": facts}
+    return {"head": head, "prefix": prefix, "config_facts": facts}
 
 
 def _pretraining_head(loaded: LoadedSpeech) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -118,7 +118,7 @@ def _classifier_head(
         "architectures": [_CLASSIFIER_CLASS],
         "id2label": {str(i): name for i, name in enumerate(classes)},
         "label2id": {name: i for i, name in enumerate(classes)},
-        "final_dropout": options.get("head_dropout"),
+        "final_dropout": options.get("frame_dropout"),
     }
     return head, facts
 

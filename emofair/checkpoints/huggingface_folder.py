@@ -23,6 +23,7 @@ from emofair.errors import EmofairError, require
 logger = logging.getLogger(__name__)
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_FACTS = "emofair_trained_on"
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 
 
@@ -60,6 +61,12 @@ def read(folder: str | PathLike[str], *, trust: bool | None = None) -> LoadedSpe
     return LoadedSpeech(spec, state, file, source, pretraining, options, symbols, head, called)
 
 
+def read_facts(folder: str | PathLike[str]) -> dict[str, Any] | None:
+    """What `write` noted about the data that the weights were trained on; None in folders of other programs."""
+    file = Path(folder) / CONFIG
+    return read_json(file).get(_FACTS) if file.is_file() else None
+
+
 def write(
     folder: str | PathLike[str],
     spec: SpeechSpec,
@@ -68,27 +75,31 @@ def write(
     options: Mapping[str, Any] | None = None,
     *,
     head: Mapping[str, Tensor] | None = None,
-    facts: Mapping[str, Any] | None = None,
+    prefix: str = "",
+    config_facts: Mapping[str, Any] | None = None,
+    trained_on: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write a folder that transformers loads; the names of the weights are returned that it has no place for.
 
     ``pretraining`` and ``options`` as in `LoadedSpeech`. ``head`` are weights of another program's model around the
-    encoder, under its names, and ``facts`` what its ``config.json`` says beyond the encoder. Raises
-    `EmofairError` for a shape that transformers does not know and where nothing can be written.
+    encoder, under its names, whose names for those of the encoder begin with ``prefix``; ``config_facts`` is what its
+    ``config.json`` says beyond the encoder, ``trained_on`` what the weights have seen (`emofair.data.leak_check`).
+    Raises `EmofairError` for a shape that transformers does not know and where nothing can be written.
     """
     safetensors = require("safetensors", "hf", "Writing .safetensors files")
     save_file = require("safetensors.torch", "hf").save_file
     folder, pretraining = Path(folder), dict(pretraining or {})
     config = huggingface.config_of(spec)
-    weights, prefix = dict(state), ""
+    weights = dict(state)
     if huggingface.has_counterpart(spec.kind, pretraining):
         prefix = f"{spec.kind}."
         config |= {"architectures": [huggingface.PRETRAINING_CLASS]}
         config |= huggingface.pretraining_config(pretraining, options or {})
         weights |= pretraining
     else:
-        prefix = f"{spec.kind}." if head else ""
-        config |= {"architectures": [huggingface.CLASSES[spec.kind]]} | dict(facts or {})
+        config |= {"architectures": [huggingface.CLASSES[spec.kind]]} | dict(config_facts or {})
+    if trained_on:
+        config[_FACTS] = dict(trained_on)
     names = huggingface.to_theirs(weights, spec.extractor_mode, prefix)
     tensors = {names[name]: weights[name].contiguous() for name in names} | dict(head or {})
     audio = {

@@ -16,6 +16,7 @@ from emofair.checkpoints.fairseq_speech import options_of
 from emofair.checkpoints.loaded_speech import PRETRAINING, LoadedSpeech
 from emofair.checkpoints.to_fairseq import configuration, stored_form, write_checkpoint
 from emofair.errors import EmofairError
+from emofair.units.label_check import LABELS
 
 # Width of the output layer of published models by the width of their Transformer, for files that have none.
 _FINAL_DIM = {768: 256, 1024: 768, 1280: 1024}
@@ -64,7 +65,8 @@ def write(
     if keep_labels and not loaded.symbols:
         raise EmofairError("has no table of labels that could be kept", file=loaded.path, remedy=NO_HEADS)
     if loaded.spec.kind == "wavlm":
-        write_checkpoint({"cfg": options_of(loaded.spec), "model": loaded.state}, out)
+        checkpoint = {"cfg": options_of(loaded.spec), "model": loaded.state, "task_state": dict(facts or {})}
+        write_checkpoint(checkpoint, out)
         return Written(sorted(loaded.pretraining), [])
     with configuration_of(loaded.path):
         symbols = loaded.symbols if keep_labels else ()
@@ -99,6 +101,8 @@ def _checkpoint(
     cfg = configuration(arguments, options)
     criterion = "HubertCriterion" if hubert else "Wav2vecCriterion"
     task_state = {"dictionaries": [_dictionary(symbols)]} if hubert else {}
+    if labels is not None:
+        task_state[LABELS] = {}
     checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, {**task_state, **facts}, criterion)
     return checkpoint, sorted(loaded.pretraining.keys() - kept.keys()), sorted(new)
 

@@ -62,13 +62,16 @@ def convert_robertaemo(
     return {**checkpoint["task_state"], **model.facts(), "updates": updates}
 
 
-def convert_flea_classifier(path: str | PathLike[str], out: str | PathLike[str]) -> dict[str, Any]:
+def convert_flea_classifier(
+    path: str | PathLike[str], out: str | PathLike[str], *, trust: bool | None = None
+) -> dict[str, Any]:
     """Rewrite a fine-tuned model of FLEA's original code, a folder, so that every command here takes it.
 
     What the original saw of the test set is not known, so its results are marked with the protocol ``paper``. Returns
-    facts about the model. Raises `EmofairError` for another folder and where weights are missing.
+    facts about the model; ``trust`` as for `safe.load`. Raises `EmofairError` for another folder and where weights are
+    missing.
     """
-    loaded = huggingface_folder.read(path)
+    loaded = huggingface_folder.read(path, trust=trust)
     check_fit(loaded)
     if loaded.spec.kind != "hubert":
         raise EmofairError(f"is a {loaded.spec.kind}, not the HuBERT of FLEA's original code", file=path)
@@ -79,7 +82,7 @@ def convert_flea_classifier(path: str | PathLike[str], out: str | PathLike[str])
     arguments += ["--class-list", ",".join(classes), "--class-weights", "none", "--protocol", "paper"]
     options: dict[str, Any] = {"encoder_ssl_json": loaded.spec.to_json()}
     if (dropout := config.get("final_dropout")) is not None:
-        options["head_dropout"] = float(dropout)
+        options["frame_dropout"] = float(dropout)
     with configuration_of(path):
         checkpoint, model = _build(arguments, options, weights, None, None)
     write_checkpoint(checkpoint, out)

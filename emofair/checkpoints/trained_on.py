@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from emofair.checkpoints import safe
+from emofair.checkpoints import huggingface_folder, safe
 from emofair.checkpoints.fairseq_form import as_dict
 from emofair.data import leak_check
 from emofair.data.audio import PathLike
@@ -18,26 +18,29 @@ _UNLABELLED = ("audio_pretraining", "hubert_pretraining")
 def trained_on(path: PathLike, trust: bool | None = None) -> dict[str, Any] | None:
     """The facts of `emofair.data.leak_check` about the data of a checkpoint; None for a public model.
 
-    A checkpoint of ours tells it. One of a stock fairseq task names the folder of its manifests, which is read if it is
-    still there, and the checkpoint that it went on from, which is asked in turn; what made its frame labels tells the
-    record beside them. ``trust`` as for `safe.load`.
+    A checkpoint that was trained here tells it, and so does a Hugging Face folder that was made from one. One that
+    fairseq trained alone names the folder of its manifests, which is read if it is still there, and the checkpoint that
+    it went on from, which is asked in turn; what made its frame labels tells the record beside them. ``trust`` as for
+    `safe.load`.
     """
     path = os.fspath(path)
     if os.path.isdir(path) or path.endswith(".safetensors"):
-        return None
+        return huggingface_folder.read_facts(path if os.path.isdir(path) else os.path.dirname(path))
     checkpoint = safe.load(path, trust=trust, weights=False)
     state = as_dict(checkpoint.get("task_state"))
-    if leak_check.TRAINED_IDS in state:
-        return leak_check.only_facts(state)
+    told = leak_check.only_facts(state) if leak_check.TRAINED_IDS in state else None
     cfg = {name: as_dict(part) for name, part in as_dict(checkpoint.get("cfg")).items()}
     data = cfg.get("task", {}).get("data")
     split = cfg.get("dataset", {}).get("train_subset", "train")
-    if not data or not os.path.isfile(os.path.join(data, f"{split}.tsv")):
-        return None
+    stock = cfg.get("task", {}).get("_name") in _UNLABELLED
+    if (told is not None and not stock) or not data or data == os.devnull:
+        return told
+    if not os.path.isfile(os.path.join(data, f"{split}.tsv")):
+        return told
     before = cfg.get("checkpoint", {}).get("finetune_from_model")
-    earlier = [trained_on(before)] if before and os.path.isfile(before) else []
+    earlier = [told, trained_on(before) if before and os.path.isfile(before) else None]
     earlier += [as_dict(record.get("trained_on")) for record in _label_records(cfg["task"], split)]
-    uses_labels = cfg["task"].get("_name") not in _UNLABELLED
+    uses_labels = not stock
     return leak_check.facts_of(data, [split], earlier=[facts for facts in earlier if facts], uses_labels=uses_labels)
 
 

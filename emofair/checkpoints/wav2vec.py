@@ -1,8 +1,9 @@
-"""fairseq's checkpoints of wav2vec (2019) and vq-wav2vec, from its first release on."""
+"""fairseq's checkpoints of wav2vec (2019) and vq-wav2vec, from its first release on, and what was trained from them."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -22,11 +23,15 @@ from emofair.encoders.wav2vec import Wav2Vec
 from emofair.encoders.wav2vec_spec import QuantizerSpec, Wav2VecSpec
 from emofair.errors import EmofairError
 
+logger = logging.getLogger(__name__)
+
 Layers = tuple[tuple[int, int, int], ...]
 OURS = "encoder_ssl_json"
 _FEATURES, _CONTEXT = "feature_extractor.conv_layers.{}.0.weight", "feature_aggregator.conv_layers.{}.1.weight"
 # What only the training needs. Where features are projected by the context network itself, it is there twice.
 _LEFT_OUT = ("wav2vec_predictions.", "project_features.")
+# Where the original FT-w2v2-ser code keeps fairseq's model in the Lightning checkpoints of its first stage.
+_IN_LIGHTNING = "wav2vec.wav2vec."
 # Strides of the published models, for files that say nothing about the model.
 _STRIDES = {10: 5, 8: 4, 4: 2, 1: 1}
 # Fields of a spec that are options of the same meaning.
@@ -51,15 +56,24 @@ class LoadedWav2Vec:
     source: str = "wav2vec"
 
 
-def load_wav2vec(path: str | PathLike[str]) -> LoadedWav2Vec:
-    """Read fairseq's wav2vec or vq-wav2vec, old names of its architecture included, or what was trained from it here.
+def holds_wav2vec(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether `load_wav2vec` reads it, by the names of its weights: fairseq's, or a Lightning checkpoint's."""
+    names = [*as_dict(checkpoint.get("model")), *as_dict(checkpoint.get("state_dict"))]
+    return any(str(name).removeprefix(_IN_LIGHTNING).startswith("feature_aggregator.") for name in names)
 
-    Options that the file lacks have fairseq's defaults; one without any options has the published strides. Raises
-    `EmofairError` for another model, for a context network that is no stack of convolutions, and for weights that are
-    missing, unknown or misshapen, which are listed.
+
+def load_wav2vec(path: str | PathLike[str]) -> LoadedWav2Vec:
+    """Read fairseq's wav2vec or vq-wav2vec, old names of its architecture included, or what was trained from it.
+
+    That is: by the frame classifier here, or by the first stage of the original FT-w2v2-ser code (a Lightning
+    checkpoint), of which the convolution after it and the heads are left out, with a warning. Options that the file
+    lacks have fairseq's defaults; one without any options has the published strides. Raises `EmofairError` for another
+    model, for a context network that is no stack of convolutions, and for weights that are missing, unknown or
+    misshapen, which are listed.
     """
     checkpoint = safe.load(path)
-    weights = model_state(checkpoint, path)
+    lightning = _in_lightning(checkpoint, path)
+    weights = lightning or model_state(checkpoint, path)
     stored = as_dict(as_dict(checkpoint.get("cfg")).get("model")).get(OURS)
     try:
         if stored is not None:
@@ -71,7 +85,7 @@ def load_wav2vec(path: str | PathLike[str]) -> LoadedWav2Vec:
         check_fit(spec, state)
     except EmofairError as error:
         raise EmofairError(error.what, file=error.file or path, remedy=error.remedy) from None
-    return LoadedWav2Vec(spec, state, Path(path))
+    return LoadedWav2Vec(spec, state, Path(path), "FT-w2v2-ser" if lightning else "wav2vec")
 
 
 def check_fit(spec: Wav2VecSpec, state: Mapping[str, Tensor]) -> None:
@@ -133,6 +147,18 @@ def quantizer_spec(
     combined = outputs != rows
     groups = outputs // rows if combined else int(options["vq_groups"])
     return QuantizerSpec("gumbel", outputs // groups, groups, codes.shape[2] * groups, combined, depth=len(found) or 1)
+
+
+def _in_lightning(checkpoint: Mapping[str, Any], path: str | PathLike[str]) -> dict[str, Tensor]:
+    """fairseq's model in a Lightning checkpoint; empty for another file."""
+    weights = {n: v for n, v in as_dict(checkpoint.get("state_dict")).items() if isinstance(v, Tensor)}
+    state = {n.removeprefix(_IN_LIGHTNING): v for n, v in weights.items() if n.startswith(_IN_LIGHTNING)}
+    if state and len(state) < len(weights):
+        logger.warning(
+            "%s: its wav2vec is used, its %d other weights (a convolution, heads) are not",
+            *(path, len(weights) - len(state)),
+        )
+    return state
 
 
 def _read_spec(checkpoint: Mapping[str, Any], state: Mapping[str, Tensor], path: str | PathLike[str]) -> Wav2VecSpec:

@@ -5,6 +5,7 @@
     emofair convert hubert_base_ls960.pt --to hf --out hubert-base/
     emofair convert hubert_base_ls960.pt --to fairseq --reset-labels 50 --out hubert_base_50.pt
     emofair convert flea/checkpoint_best.pt --to hf --heads --out flea-hubert/
+    emofair convert hubert_base_ls960_L9_km500.bin --to npy --out km500.npy
 
 Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008.06682), to fairseq; wav2vec 2.0, HuBERT
 and WavLM of fairseq, Microsoft, Hugging Face, torchaudio and FT-w2v2-ser, to fairseq (a file) or hf (a folder for
@@ -12,7 +13,8 @@ transformers). Weights come out bit for bit; what has no place in the other form
 HuBERT a new, random table of label embeddings, for fairseq's hubert_pretraining to go on with other cluster ids
 (--finetune-from-model): ids of another clustering mean something else even where there are as many. --heads keeps what
 a HuBERT has on top, under the names of FLEA's original code (arXiv 2312.16383) in Hugging Face folders: of pre-training
-the label embeddings, of fine-tuning the classifier, which --to fairseq makes a checkpoint for the commands here.
+the label embeddings, of fine-tuning the classifier, which --to fairseq makes a checkpoint for the commands here. --to
+npy is for a pickled k-means of scikit-learn: its centroids, as every command here reads them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ HELP = "checkpoints of other programs -> ours; speech encoders: fairseq <-> Hugg
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("input", metavar="INPUT", help="checkpoint file or Hugging Face folder to read; nothing is run")
-    parser.add_argument("--to", choices=("fairseq", "hf"), required=True, help="form to write")
+    parser.add_argument("--to", choices=("fairseq", "hf", "npy"), required=True, help="form to write")
     parser.add_argument("--out", metavar="PATH", required=True, help="file to write, or folder with --to hf")
     parser.add_argument("--text-heads", metavar="N", type=int, help="attention heads of the text encoder (width / 64)")
     parser.add_argument(
@@ -55,9 +57,11 @@ def run(args: argparse.Namespace) -> int:
     import emofair
 
     emofair.register()
-    if _is_robertaemo(args.input, args.trust or None):
+    if args.to == "npy":
+        told = _kmeans(args)
+    elif _is_robertaemo(args.input, args.trust or None):
         told = _robertaemo(args)
-    elif args.heads and args.to == "fairseq" and _is_flea_classifier(args.input):
+    elif args.heads and args.to == "fairseq" and _is_flea_classifier(args.input, args.trust or None):
         told = _flea_classifier(args)
     else:
         told = _speech_encoder(args)
@@ -86,17 +90,34 @@ def _robertaemo(args: argparse.Namespace) -> str:
     return f"robertaEMO, {parts}, target {facts['target']}; {_UNKNOWN} protocol {facts['protocol']}"
 
 
-def _is_flea_classifier(path: str) -> bool:
+def _kmeans(args: argparse.Namespace) -> str:
+    import numpy as np
+
+    from emofair.cli.outputs import check_folder
+    from emofair.units.kmeans import load_kmeans
+
+    out = Path(args.out)
+    if out.suffix != ".npy":
+        raise EmofairError("centroids are a .npy file", file=out, remedy="Give --out a name that ends in .npy")
+    kmeans = load_kmeans(args.input, allow_pickle=True)
+    check_folder(out.parent).mkdir(parents=True, exist_ok=True)
+    np.save(out, kmeans.centroids)
+    return f"{kmeans.k} centroids of width {kmeans.dim}; which features they were fitted on is not known"
+
+
+def _is_flea_classifier(path: str, trust: bool | None) -> bool:
     from emofair.checkpoints import flea, huggingface_folder
 
-    return Path(path).is_dir() and flea.is_classifier(huggingface_folder.read(path).head)
+    if Path(path).name in (huggingface_folder.SAFETENSORS, huggingface_folder.BIN):
+        path = str(Path(path).parent)
+    return Path(path).is_dir() and flea.is_classifier(huggingface_folder.read(path, trust=trust).head)
 
 
 def _flea_classifier(args: argparse.Namespace) -> str:
     from emofair.checkpoints.to_fairseq import convert_flea_classifier
 
     _new_labels(args)  # that none are asked for
-    facts = convert_flea_classifier(args.input, args.out)
+    facts = convert_flea_classifier(args.input, args.out, trust=args.trust or None)
     return f"classifier of FLEA, classes {', '.join(facts['classes'])}; {_UNKNOWN} protocol {facts['protocol']}"
 
 
@@ -108,13 +129,15 @@ def _speech_encoder(args: argparse.Namespace) -> str:
 
     labels = _new_labels(args)
     loaded = load_speech_encoder(args.input, attention_heads=args.speech_heads, trust=args.trust or None)
+    facts = trained_on(args.input, args.trust or None) or {}
     if args.to == "hf":
         kept = flea.head_of(loaded, args.trust or None) if args.heads else {}
         pretraining = {} if args.heads else loaded.pretraining
-        left_out = huggingface_folder.write(args.out, loaded.spec, loaded.state, pretraining, loaded.options, **kept)
+        left_out = huggingface_folder.write(
+            args.out, loaded.spec, loaded.state, pretraining, loaded.options, trained_on=facts, **kept
+        )
         new = []
     else:
-        facts = trained_on(args.input, args.trust or None) or {}
         written = speech_to_fairseq.write(loaded, args.out, labels=labels, keep_labels=args.heads, facts=facts)
         left_out, new = written.left_out, written.new
     spec = loaded.spec

@@ -1,7 +1,8 @@
 """A corpus, as it was downloaded, or a list of clips -> manifests that every system of emofair reads.
 
-Audio stays where it is. Nothing is written when rows cannot be used, counts differ from the published ones, or ids,
-speakers or sounds are on both sides of a split; each of these has an option to go on. Examples:
+Audio stays where it is, unless --write-audio asks for files that stock fairseq can read. Nothing is written when rows
+cannot be used, counts differ from the published ones, or ids, speakers or sounds are on both sides of a split; each of
+these has an option to go on. Examples:
 
     emofair prepare synthetic --out data/toy
     emofair prepare iemocap --root IEMOCAP_full_release --fold 1 --classes 4 --out data/iemocap/1 --check
@@ -13,6 +14,8 @@ speakers or sounds are on both sides of a split; each of these has an option to 
     emofair prepare meld --root MELD.Raw --text-only --out data/meld
     emofair prepare mosi --root CMU_MOSI --label-files T_data/mosi --out data/mosi
     emofair prepare tsv --list items.tsv --out data/mine
+    emofair prepare mosei --root CMU_MOSEI --write-audio --out data/mosei
+    emofair prepare transductive --fold-dir data/iemocap/fold1 --out data/iemocap/heard1
     emofair prepare --check --out data/mine
 """
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from emofair.corpora import Source
 
 HELP = "a corpus or a list of clips -> manifests; --check verifies them"
-SOURCES = ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi", "mosei", "json", "scp", "tsv", "synthetic")
-_DOWNLOADS = tuple(source for source in SOURCES if source != "synthetic")
+_DOWNLOADS = ("iemocap", "emodb", "ravdess", "cremad", "meld", "mosi", "mosei", "json", "scp", "tsv")
+SOURCES = (*_DOWNLOADS, "synthetic", "transductive")
 
 _SCP = ("train_src_path", "valid_src_path", "test_src_path")
 
@@ -58,6 +61,8 @@ _ONLY_FOR = {
     "text_only": ("iemocap", "meld", "mosi", "mosei", "tsv"),
     "resample": _DOWNLOADS,
     "skip_bad": _DOWNLOADS,
+    "write_audio": _DOWNLOADS,
+    "fold_dir": ("transductive",),
     **prepare_folds.SOURCES_OF_OPTION,
 }
 
@@ -77,6 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="decode all audio and verify the manifests in --out")
     parser.add_argument("--text-only", action="store_true", default=None, help="ignore the audio, there may be none")
     parser.add_argument("--resample", action="store_true", default=None, help="accept audio that is not at 16 kHz")
+    parser.add_argument(
+        "--write-audio",
+        action="store_true",
+        default=None,
+        help="write --out/audio/ID.flac, 16 kHz and mono, for clips that are cut from longer recordings or in another "
+        "form (stock fairseq tasks read whole files at 16 kHz)",
+    )
     parser.add_argument("--skip-bad", action="store_true", default=None, help="leave out rows that cannot be used")
     parser.add_argument("--allow-overlap", action="store_true", help=OVERLAP_HELP)
     parser.add_argument(
@@ -107,6 +119,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--labels", metavar="A,B,...", help="labels that may occur (default: any; scp: IEMOCAP's)")
     group = parser.add_argument_group("synthetic")
     group.add_argument("--clips", type=int, metavar="N", help="how many clips to make")
+    group = parser.add_argument_group(
+        "transductive",
+        "train and test of a fold as one training split, for pre-training without labels; a stage that is trained on "
+        "it has heard the test clips and is refused under --protocol clean",
+    )
+    group.add_argument("--fold-dir", metavar="DIR", help="prepared fold whose clips are heard; its valid split stays")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,15 +137,19 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, option) is not None and args.source not in sources:
             flag = "--" + option.replace("_", "-")
             raise EmofairError(f"{flag} does not go with {args.source or '--check alone'} (only {', '.join(sources)})")
+    if args.write_audio and args.text_only:
+        raise EmofairError("--write-audio does not go with --text-only", remedy="Leave one of them out")
     if args.source:
         check_folder(args.out)
         prepare_folds.check_arguments(args)
     # Paths in manifests are absolute.
-    for option in ("root", "list", "label_files", "labelpath", "labeldir", *_SCP):
+    for option in ("root", "list", "label_files", "labelpath", "labeldir", "fold_dir", *_SCP):
         if getattr(args, option) is not None:
             setattr(args, option, os.path.abspath(getattr(args, option)))
     if args.source == "synthetic":
         _synthetic(args)
+    elif args.source == "transductive":
+        _transductive(args)
     elif args.source:
         _prepare(args)
     return _check(args) if args.check else 0
@@ -151,6 +173,16 @@ def _synthetic(args: argparse.Namespace) -> None:
         _print_summary(args.out)
 
 
+def _transductive(args: argparse.Namespace) -> None:
+    from emofair.corpora.transductive import write_transductive
+
+    if args.fold_dir is None:
+        raise EmofairError("transductive needs a prepared fold", remedy="--fold-dir DIR")
+    write_transductive(args.fold_dir, args.out, allow_overlap=args.allow_overlap)
+    if not args.check:
+        _print_summary(args.out)
+
+
 def _prepare(args: argparse.Namespace) -> None:
     from emofair.corpora.measure import measure, without_audio
 
@@ -160,7 +192,7 @@ def _prepare(args: argparse.Namespace) -> None:
     if args.text_only:
         without_audio(source)
     else:
-        measure(source, resample=bool(args.resample), progress=True)
+        measure(source, resample=bool(args.resample or args.write_audio), progress=True)
     for note in source.notes:
         _say(f"note: {note}")
     _report(source, skip=bool(args.skip_bad))
@@ -171,11 +203,13 @@ def _prepare(args: argparse.Namespace) -> None:
 def _divide_and_write(args: argparse.Namespace, source: Source) -> None:
     folds = prepare_folds.divide(args, source)
     prepare_folds.refuse_overlap(args, source, folds)
+    if args.write_audio:
+        _write_audio(args, source)
     prepare_folds.write(
         args,
         source,
         folds,
-        resample=bool(args.resample),
+        resample=bool(args.resample and not args.write_audio),
         text_only=bool(args.text_only),
         dropped=dict(source.dropped) | ({"bad rows": len(source.problems)} if source.problems else {}),
         **source.facts,
@@ -184,6 +218,15 @@ def _divide_and_write(args: argparse.Namespace, source: Source) -> None:
         if prepare_folds.makes_folds(args) or source.given_folds:
             prepare_folds.tell_missing_classes(folds)
         _print_summary(args.out)
+
+
+def _write_audio(args: argparse.Namespace, source: Source) -> None:
+    from emofair.corpora.write_audio import write_audio
+
+    # The folds have the same utterances, so that a clip is written once.
+    folder = Path(args.out) / "audio"
+    made, kept = write_audio(source, folder, progress=True)
+    _say(f"note: {made} clips written to {folder}, {kept} were there already")
 
 
 def _read(args: argparse.Namespace) -> Source:

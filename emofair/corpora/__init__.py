@@ -5,6 +5,7 @@ A module has ``read(root, **options) -> Source``; it reads labels, texts and fil
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,8 @@ class Source:
     counts what is left out on purpose, ``mismatches`` are differences from the published counts, ``notes`` are for
     the user; ``shared_groups`` are the columns that the published split itself shares between splits; ``facts`` go
     into ``corpus.json``. A corpus that is published without a split comes as one split, `UNDIVIDED`; ``given_folds``
-    says, where folds are listed, what split an id has in each: {fold: {id: split}}.
+    says, where folds are listed, what split an id has in each: {fold: {id: split}}. ``rows`` says of a corpus that was
+    read from lists in which file and row an utterance is: {(split, id): (file, row)}.
     """
 
     name: str
@@ -37,3 +39,12 @@ class Source:
     shared_groups: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     given_folds: dict[str, dict[str, str]] = field(default_factory=dict)
+    rows: dict[tuple[str, str], tuple[PathLike, int]] = field(default_factory=dict)
+
+    def of_row(self, error: EmofairError, split: str, identifier: str) -> EmofairError:
+        """An error about an utterance, with the list and row that it is in, where that is known."""
+        if (split, identifier) not in self.rows:
+            return error
+        file, row = self.rows[split, identifier]
+        what = error.what if error.file is None else f"{os.fspath(error.file)}: {error.what}"
+        return EmofairError(what, file=file, row=row, remedy=error.remedy)

@@ -14,7 +14,8 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
     """Fill in ``n_samples`` from the headers; utterances whose audio cannot be used move to ``source.problems``.
 
     That is: missing, empty or truncated files, cuts outside the recording, and other rates than 16 kHz unless
-    ``resample``. Files with several channels are noted. Raises `EmofairError` when nothing is left.
+    ``resample``. Files with several channels are noted. Problems name the row of a list, where the corpus is one.
+    Raises `EmofairError` when nothing is left.
     """
     from tqdm import tqdm
 
@@ -30,7 +31,7 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
                     utterance.n_samples = _n_samples(utterance, headers, resample)
                     kept.append(utterance)
                 except EmofairError as error:
-                    source.problems.append(error)
+                    source.problems.append(source.of_row(error, split, utterance.id))
             source.splits[split] = kept
     if n and not any(source.splits.values()):
         first = source.problems[0]
@@ -38,6 +39,7 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
         raise EmofairError(
             f"none of the {n} clips has usable audio; the first: {first.what}",
             file=first.file,
+            row=first.row,
             remedy=other_rate or "check --root, or prepare the texts alone with --text-only",
         )
     several = [path for path, info in headers.items() if isinstance(info, AudioInfo) and info.channels > 1]
@@ -52,7 +54,8 @@ def without_audio(source: Source) -> None:
         for utterance in items:
             utterance.path, utterance.n_samples, utterance.start, utterance.end = "", 0, None, None
             if not utterance.text:
-                source.problems.append(EmofairError(f"{utterance.id} has no text", file=source.root))
+                error = source.of_row(EmofairError(f"{utterance.id} has no text"), split, utterance.id)
+                source.problems.append(EmofairError(error.what, file=error.file or source.root, row=error.row))
         source.splits[split] = [u for u in items if u.text]
 
 
@@ -70,7 +73,7 @@ def _n_samples(utterance: Utterance, headers: dict[str, AudioInfo | EmofairError
         raise EmofairError(
             f"the audio is at {info.sample_rate} Hz, {SAMPLE_RATE} Hz is needed",
             file=utterance.path,
-            remedy="convert it, or allow resampling while reading with --resample",
+            remedy="convert it, allow resampling while reading with --resample, or convert it here with --write-audio",
         )
     try:
         return info.length_at(SAMPLE_RATE, utterance.start, utterance.end)

@@ -1,11 +1,13 @@
 """Lists of clips as FLEA (arXiv 2312.16383) reads them: one scp file per split, ``name path label`` a line.
 
 Fields are separated by tabs or blanks; a path may contain blanks, with either. The path is relative to ``root``, by
-default to the folder of its list. `exc` counts as `hap`. Names of IEMOCAP tell session and speaker.
+default to the folder of its list. `exc` counts as `hap`. Names of IEMOCAP tell session and speaker. A file that is
+listed twice, under whatever names, is refused.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -33,13 +35,18 @@ def read(
         items = _read_list(Path(path), None if root is None else Path(root), allowed, source.problems)
         if not items and not source.problems:
             raise EmofairError("the list has no rows", file=path)
-        source.splits[split] = items
+        source.splits[split] = list(items.values())
+        source.rows |= {(split, item.id): (path, row) for row, item in items.items()}
     return source
 
 
-def _read_list(path: Path, root: Path | None, labels: Collection[str], problems: list[EmofairError]) -> list[Utterance]:
-    items: dict[str, Utterance] = {}
+def _read_list(
+    path: Path, root: Path | None, labels: Collection[str], problems: list[EmofairError]
+) -> dict[int, Utterance]:
+    """The clips of a list by their row."""
+    items: dict[int, Utterance] = {}
     rows: dict[str, int] = {}
+    files: dict[str, int] = {}
     for row, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
@@ -47,11 +54,19 @@ def _read_list(path: Path, root: Path | None, labels: Collection[str], problems:
             item = _utterance(line, root or path.parent, labels)
             if item.id in rows:
                 raise ValueError(f"{item.id!r} is in row {rows[item.id]} already")
+            file = os.path.realpath(item.path)
+            if file in files:
+                raise ValueError(_listed_twice(item, items[files[file]], files[file]))
         except ValueError as error:
             problems.append(EmofairError(str(error), file=path, row=row))
             continue
-        items[item.id], rows[item.id] = item, row
-    return list(items.values())
+        items[row], rows[item.id], files[file] = item, row, row
+    return items
+
+
+def _listed_twice(item: Utterance, first: Utterance, row: int) -> str:
+    other = "" if item.label == first.label else f" with the label {first.label!r} instead of {item.label!r}"
+    return f"the audio of {item.id!r} is in row {row} already, as {first.id!r}{other} ({item.path})"
 
 
 def _utterance(line: str, root: Path, labels: Collection[str]) -> Utterance:

@@ -55,6 +55,7 @@ def read(
             source.problems.append(EmofairError(str(error), file=table, row=row))
             continue
         seen[split, utterance.id] = row
+        source.rows[split, utterance.id] = (table, row)
         splits.setdefault(split, []).append(utterance)
     source.splits = {split: items for split, items in splits.items() if items}
     if not source.splits and not source.problems:

@@ -55,6 +55,8 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: str = "cpu", **task
     trained_cfg = copy.deepcopy(state["cfg"])
     if foreign := [name for name in task_overrides if name not in state["cfg"]["task"]]:
         task = state["cfg"]["task"].get("_name")
+        if "save_predictions" in foreign:
+            raise EmofairError(f"models of the task {task!r} make no predictions to evaluate", file=path, remedy=REMEDY)
         raise EmofairError(f"models of the task {task!r} have no option {foreign[0]}", file=path, remedy="Leave it out")
     state["cfg"]["task"].update(task_overrides)
     # fairseq wants its own configuration object around the plain containers that are stored.

@@ -20,6 +20,7 @@ from emofair.encoders.speech import LAST_LAYER, Encoded
 from emofair.encoders.speech_spec import SpeechSpec
 from emofair.errors import EmofairError
 from emofair.models.options import SpanMaskConfig, SpeechEncoderConfig
+from emofair.modules.dropout import Dropout
 from emofair.modules.pooling import ATTENTION_INITS, ATTENTION_SCORES, POOLINGS, make_pooling, mean_by_item
 from emofair.modules.ranges import check_dropout
 from emofair.modules.span_masks import span_mask
@@ -49,6 +50,9 @@ class SpeechEmotionClassifierConfig(SpanMaskConfig, SpeechEncoderConfig):
     relu_features: Optional[bool] = field(
         default=None, metadata={"help": "ReLU on the frames before pooling, as in V-FT, TAPT and P-TAPT"}
     )
+    frame_dropout: Optional[float] = field(
+        default=None, metadata={"help": "dropout of the frames in front of pooling (default: 0; with FLEA's 0.1)"}
+    )
     head_hidden: int = field(default=0, metadata={"help": "width of a hidden layer before the output layer, 0: none"})
     head_dropout: Optional[float] = field(
         default=None, metadata={"help": "dropout in front of the output layer (default: 0)"}
@@ -61,12 +65,12 @@ class SpeechEmotionClassifierConfig(SpanMaskConfig, SpeechEncoderConfig):
 ARCHITECTURES: dict[str, dict[str, object]] = {
     "speech_emotion_classifier": {},
     "wav2vec2_ser": {"pooling": "mean", "relu_features": True},
-    "hubert_ser": {"pooling": "attention", "head_dropout": 0.1},
-    "wavlm_ser": {"pooling": "attention", "head_dropout": 0.1},
+    "hubert_ser": {"pooling": "attention", "frame_dropout": 0.1},
+    "wavlm_ser": {"pooling": "attention", "frame_dropout": 0.1},
     "speech_emotion_tiny": {"ssl_random": "tiny"},
 }
 KINDS = {"hubert_ser": "hubert", "wavlm_ser": "wavlm"}
-DEFAULTS: dict[str, object] = {"pooling": "mean", "relu_features": False, "head_dropout": 0.0}
+DEFAULTS: dict[str, object] = {"pooling": "mean", "relu_features": False, "frame_dropout": 0.0, "head_dropout": 0.0}
 
 
 def resolve_architecture(cfg: DictConfig) -> DictConfig:
@@ -88,12 +92,14 @@ class SpeechEmotionClassifier(BaseFairseqModel):
     def __init__(self, cfg: DictConfig, n_classes: int) -> None:
         super().__init__()
         self.cfg = cfg
+        check_dropout("--frame-dropout", cfg.frame_dropout)
         check_dropout("--head-dropout", cfg.head_dropout)
         self.encoder = SPEECH.build(cfg, checkpoint_activations=cfg.checkpoint_activations)
         self.layers = self._layers_to_read()
         if len(self.layers) > 1:
             self.layer_weights = nn.Parameter(torch.zeros(len(self.layers)))
         self.pool, width = make_pooling(cfg.pooling, self.spec.embed_dim, cfg.attention_score, cfg.attention_init)
+        self.frame_dropout = Dropout(cfg.frame_dropout)
         self.head_dropout = nn.Dropout(cfg.head_dropout)
         self.hidden = nn.Linear(width, cfg.head_hidden) if cfg.head_hidden else None
         self.classifier = nn.Linear(cfg.head_hidden or width, n_classes)
@@ -217,7 +223,7 @@ class SpeechEmotionClassifier(BaseFairseqModel):
         ``features`` [R, T, C], what the convolutions made of the clips earlier, may take the place of the waveforms.
         """
         encoded = self.frames(wav, n_samples, features)
-        pooled = self.pool(encoded.hidden[0], encoded.padding_mask())
+        pooled = self.pool(self.frame_dropout(encoded.hidden[0]), encoded.padding_mask())
         x = self.head_dropout(pooled)
         if self.hidden is not None:
             x = self.head_dropout(F.relu(self.hidden(x)))

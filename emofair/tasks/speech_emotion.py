@@ -199,7 +199,9 @@ class SpeechEmotionTask(WaveformTask):
         )
 
     def _distributions(self, items: list[manifests.Utterance], split: str):
-        return label_distributions(items, self.classes, split, self.cfg.data, str(self.cfg.label_mode))
+        # What is validated or tested is scored by its label, whatever training makes of the votes.
+        mode = str(self.cfg.label_mode) if self.is_trained_on(split) else "hard"
+        return label_distributions(items, self.classes, split, self.cfg.data, mode)
 
     def build_dataset(self, split: str, **kwargs) -> EmofairDataset:
         """Read the list of a split and its labels."""

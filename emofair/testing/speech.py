@@ -16,6 +16,14 @@ LAYOUTS = ("base", "large")
 # A quantiser and output layers as small as the encoder; HuBERT has one dictionary of so many classes.
 PRETRAINING = {"quantize_targets": True, "final_dim": 12, "latent_vars": 5, "latent_groups": 2}
 CLASSES = 7
+_HUBERT_SHAPE = (
+    *("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads"),
+    *("conv_feature_layers", "conv_pos", "conv_pos_groups", "final_dim"),
+)
+_WAV2VEC2_SHAPE = (
+    *_HUBERT_SHAPE,
+    *("extractor_mode", "conv_bias", "layer_norm_first", "latent_vars", "latent_groups", "latent_dim"),
+)
 
 
 def tiny_speech_spec(kind: str = "wav2vec2", layout: str = "base", **overrides: Any) -> SpeechSpec:
@@ -264,16 +272,34 @@ def write_frame_labels(corpus: Path, k: int = 9) -> None:
 
 def hubert_pretraining_arguments(corpus: Path, start: Path, save_dir: Path) -> list[object]:
     """fairseq-train's arguments for one update of stock HuBERT pre-training that goes on from ``start``."""
-    from emofair.checkpoints import safe
-
-    model = safe.load(start)["cfg"]["model"]
-    shape = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "conv_feature_layers")
-    shape += ("encoder_attention_heads", "final_dim", "conv_pos", "conv_pos_groups")
-    options = [word for name in shape for word in (f"--{name.replace('_', '-')}", str(model[name]))]
     return [
         *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", '["km"]'),
-        *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert", *options, "--mask-prob", 0.3),
+        *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert"),
+        *(*_shape_arguments(start, _HUBERT_SHAPE), "--mask-prob", 0.3),
         *("--mask-length", 3, "--optimizer", "adam", "--lr", "1e-4", "--batch-size", 2, "--max-update", 1),
         *("--cpu", "--num-workers", 0, "--max-sample-size", 16000, "--min-sample-size", 1000),
         *("--required-batch-size-multiple", 1, "--save-dir", save_dir, "--finetune-from-model", start),
     ]
+
+
+def wav2vec2_pretraining_arguments(corpus: Path, start: Path, save_dir: Path) -> list[object]:
+    """fairseq-train's arguments for one update of stock wav2vec 2.0 pre-training that goes on from ``start``."""
+    return [
+        *(corpus, "--task", "audio_pretraining", "--arch", "wav2vec2", "--criterion", "wav2vec", "--infonce"),
+        *(*_shape_arguments(start, _WAV2VEC2_SHAPE), "--quantize-targets", "--num-negatives", 3, "--mask-prob", 0.3),
+        *("--mask-length", 3, "--loss-weights", "[0.1, 10]", "--enable-padding", "--optimizer", "adam", "--lr", "1e-4"),
+        *("--batch-size", 2, "--max-update", 1, "--cpu", "--num-workers", 0, "--max-sample-size", 16000),
+        *("--min-sample-size", 1000, "--required-batch-size-multiple", 1, "--disable-validation"),
+        *("--save-dir", save_dir, "--finetune-from-model", start),
+    ]
+
+
+def _shape_arguments(start: Path, names: Sequence[str]) -> list[str]:
+    from emofair.checkpoints import safe
+
+    model = safe.load(start)["cfg"]["model"]
+    words: list[str] = []
+    for name in names:
+        flag, value = f"--{name.replace('_', '-')}", model.get(name)
+        words += [flag] if value is True else [] if value in (None, False) else [flag, str(value)]
+    return words

@@ -260,11 +260,11 @@ def _looked_at(options: Options) -> dict[str, Any]:
 
 def _wav2vec(options: Options, device: torch.device) -> Extractor | None:
     """The extractor of a wav2vec (2019) or a vq-wav2vec; None for any other checkpoint."""
-    weights = _looked_at(options).get("model")
-    if not isinstance(weights, dict) or not any(str(name).startswith("feature_aggregator.") for name in weights):
+    from emofair.checkpoints.wav2vec import holds_wav2vec, load_wav2vec
+
+    if not holds_wav2vec(_looked_at(options)):
         return None
     from emofair.checkpoints.trained_on import trained_on
-    from emofair.checkpoints.wav2vec import load_wav2vec
     from emofair.encoders.wav2vec import Wav2Vec
 
     loaded = load_wav2vec(options.checkpoint)

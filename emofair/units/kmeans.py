@@ -110,7 +110,7 @@ def load_kmeans(path: PathLike, *, allow_pickle: bool = False) -> KMeans:
             raise EmofairError(
                 "is a pickle, not made by emofair kmeans",
                 file=path,
-                remedy="emofair units reads its centroids with --allow-pickle",
+                remedy="emofair units reads its centroids with --allow-pickle, emofair convert --to npy rewrites them",
             )
         from emofair.checkpoints.pickled_kmeans import read_centres
 

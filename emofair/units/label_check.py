@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from emofair.checkpoints.fairseq_form import as_dict
 from emofair.data import manifests
 from emofair.errors import EmofairError
 from emofair.units.unit_labels import check_record, read_record, refuse_mixture
@@ -14,66 +15,96 @@ from emofair.units.unit_labels import check_record, read_record, refuse_mixture
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
 
+LABELS = "frame_labels"
+"""Key in a task's state of what its table of label embeddings was trained on: by the name of the labels, which k-means
+made them. Empty: on nothing yet, the table is new."""
+
 # Frames that may be missing at the end of a clip: each kind of frames has its own way to end.
 _TOLERANCE = 3
 _REMEDY = "Make the labels of this list with emofair units"
 
 
-def check_labels(
-    data: PathLike, split: str, label_dir: PathLike, name: str, symbols: Sequence[str], *, rate: float, sample_rate: int
-) -> None:
-    """Raise `EmofairError` unless ``{split}.{name}`` in ``label_dir`` fits the list ``{split}.tsv`` in ``data``.
+def files(task: Any, split: str) -> dict[str, Path]:
+    """The label files of a split by the name of the labels."""
+    folder = Path(task.get_label_dir())
+    return {name: folder / f"{split}.{name}" for name in task.cfg.labels}
 
-    That is: a line for every clip, as many labels as it has frames at ``rate`` (per second), all of them ``symbols``
-    (of the dictionary); and, where `emofair units` made them, of these clips and by the k-means of the other splits.
+
+def identity(task: Any, split: str) -> dict[str, str]:
+    """What made the labels of a split: the hash of the k-means, or where it is not known, of the labels."""
+    from emofair.inference.provenance import file_sha256
+
+    found = {name: read_record(path).get("kmeans_sha256") for name, path in files(task, split).items()}
+    return {name: found[name] or file_sha256(path) for name, path in files(task, split).items()}
+
+
+def check_labels(task: Any, split: str) -> None:
+    """Raise `EmofairError` unless the label files of a split fit its list ``{split}.tsv``.
+
+    That is: a line for every clip, as many labels as it has frames, all of them in the dictionary; and, where `emofair
+    units` made them, of these clips and by the k-means of the other splits.
     """
-    path = Path(label_dir) / f"{split}.{name}"
-    clips, lines = _lines(Path(data) / f"{split}.tsv")[1:], _lines(path)
-    if len(clips) != len(lines):
-        raise EmofairError(
-            f"has labels of {len(lines)} clips, the list {split}.tsv has {len(clips)}", file=path, remedy=_REMEDY
-        )
-    known = set(symbols)
-    for row, (clip, line) in enumerate(zip(clips, lines, strict=True), start=1):
-        labels = line.split()
-        audio, _, n_samples = clip.rpartition("\t")
-        frames = int(n_samples) * rate / sample_rate
-        if not frames - _TOLERANCE <= len(labels) <= frames + 1:
+    cfg = task.cfg
+    clips = [_clip(line) for line in _lines(Path(cfg.data) / f"{split}.tsv")[1:]]
+    for (name, path), dictionary in zip(files(task, split).items(), task.dictionaries, strict=True):
+        lines = _lines(path)
+        if len(clips) != len(lines):
             raise EmofairError(
-                f"{len(labels)} labels for {os.path.basename(audio)}, which has {int(frames)} frames at {rate:g} per "
-                "second",
-                file=path,
-                row=row,
-                remedy=f"{_REMEDY}, or give their own rate (task.label_rate)",
+                f"has labels of {len(lines)} clips, the list {split}.tsv has {len(clips)}", file=path, remedy=_REMEDY
             )
-        if unknown := set(labels) - known:
-            raise EmofairError(
-                f"label {min(unknown)} is not one of the {len(known)} of dict.{name}.txt",
-                file=path,
-                row=row,
-                remedy="Labels and dictionary are of different k-means: make them again with emofair units",
-            )
-    if record := read_record(path):
-        refuse_mixture(Path(label_dir), split, name, record["kmeans_sha256"])
-        check_record(record, manifests.read_split(data, split), path)
+        known = set(dictionary.symbols[dictionary.nspecial :])
+        for row, ((audio, n_samples), line) in enumerate(zip(clips, lines, strict=True), start=1):
+            labels = line.split()
+            frames = n_samples * cfg.label_rate / cfg.sample_rate
+            if n_samples and not frames - _TOLERANCE <= len(labels) <= frames + 1:
+                raise EmofairError(
+                    f"{len(labels)} labels for {audio}, which has {int(frames)} frames at {cfg.label_rate:g} a second",
+                    file=path,
+                    row=row,
+                    remedy=f"{_REMEDY}, or give their own rate (task.label_rate)",
+                )
+            if unknown := set(labels) - known:
+                raise EmofairError(
+                    f"label {min(unknown)} is not one of the {len(known)} of dict.{name}.txt",
+                    file=path,
+                    row=row,
+                    remedy="Labels and dictionary are of different k-means: make them again with emofair units",
+                )
+        if record := read_record(path):
+            n_made = as_dict(record.get("features")).get("n_frames")
+            if n_made not in (None, n_labels := sum(len(line.split()) for line in lines)):
+                raise EmofairError(f"has {n_labels} labels, {n_made} were made", file=path, remedy=_REMEDY)
+            refuse_mixture(path.parent, split, name, record["kmeans_sha256"])
+            check_record(record, manifests.read_split(cfg.data, split), path)
 
 
-def check_table(path: PathLike) -> None:
-    """Raise `EmofairError` where pre-training would go on from ``path`` with what its old labels meant.
+def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str, *, resumes: bool) -> None:
+    """Raise `EmofairError` where the checkpoint ``stored`` has a table of label embeddings for other labels.
 
-    A table of label embeddings fits any labels of the same number; those of another clustering mean something else.
+    A table fits any labels of the same number, but those of another clustering mean something else. Only a training
+    that ``resumes`` is trusted where the checkpoint does not tell.
     """
-    from emofair.checkpoints import safe
+    table = (stored.get("model") or {}).get("label_embs_concat")
+    if table is None:
+        return
+    rows, n_labels = table.shape[0], sum(len(dictionary) for dictionary in task.dictionaries)
+    known = as_dict(stored.get("task_state")).get(LABELS)
+    what = None
+    if rows != n_labels:
+        what = f"expects {rows - 4} labels, and dict.{task.cfg.labels[0]}.txt has {n_labels - 4}"
+    elif known is None and not resumes:
+        what = "has learned labels of its own, which mean something else than those of another clustering"
+    elif known and known != identity(task, split):
+        what = f"has learned other labels than those in {task.get_label_dir()}"
+    if what is not None:
+        remedy = "emofair convert THIS --to fairseq --reset-labels K makes of it what can learn K others"
+        raise EmofairError(what, file=path, remedy=f"{remedy}; go on from that in a new save_dir")
 
-    checkpoint = safe.load(path, weights=False)
-    history = checkpoint.get("optimizer_history") or [{}]
-    converted = history[-1].get("optimizer_name") is None
-    if "label_embs_concat" in (checkpoint.get("model") or {}) and not converted:
-        raise EmofairError(
-            "has learned labels of its own, which mean something else than those of another clustering",
-            file=path,
-            remedy=f"Go on from what emofair convert {os.fspath(path)} --to fairseq --reset-labels K makes of it",
-        )
+
+def _clip(line: str) -> tuple[str, int]:
+    """File name and number of samples (0: not told) in a line of a list."""
+    audio, _, n_samples = line.rpartition("\t")
+    return os.path.basename(audio), int(n_samples) if n_samples.isdecimal() else 0
 
 
 def _lines(path: Path) -> list[str]:

@@ -48,7 +48,7 @@ def rewrite(path, change):
         ),
         (
             lambda rows: [f"{rows[0]} 0 0 0 0", *rows[1:]],
-            r"km:1: \d+ labels for .* frames at 50 per second",
+            r"km:1: \d+ labels for .* frames at 50 a second",
         ),
         (lambda rows: [*rows[:-1], rows[-1].replace("8", "9")], r"km:4: label 9 is not one of the 9 of dict\.km\.txt"),
     ],
@@ -88,9 +88,33 @@ def test_records_tell_labels_of_different_k_means_and_of_other_clips_of_the_same
 
 def test_a_table_of_other_labels_of_the_same_number_is_refused_in_one_line(corpus, tmp_path):
     learned = tiny_speech_checkpoint(tmp_path / "learned.pt", "hubert")
-    write_frame_labels(corpus, k=7)
+    write_frame_labels(corpus, k=3)  # as many as it has
     words = [str(word) for word in hubert_pretraining_arguments(corpus, learned, tmp_path / "run")]
     done = run("fairseq-train", *words, "--user-dir", "emofair", check=False)
     assert done.returncode != 0 and "Traceback" not in done.stdout
     line = done.stdout.strip().splitlines()[-1]
     assert "learned.pt: has learned labels of its own" in line and "--reset-labels K" in line
+
+
+def test_a_table_that_was_kept_or_is_of_another_number_is_refused(corpus, start, tmp_path):
+    kept = tmp_path / "kept.pt"
+    words = ["convert", tmp_path / "first.pt", "--to", "fairseq", "--heads", "--out", kept]
+    assert main([str(word) for word in words]) == 0
+    write_frame_labels(corpus, k=3)
+    with pytest.raises(EmofairError, match=r"kept\.pt: has learned labels of its own"):
+        train_here(hubert_pretraining_arguments(corpus, kept, tmp_path / "run"))
+    with pytest.raises(EmofairError, match=r"start\.pt: expects 9 labels, and dict\.km\.txt has 3.*--reset-labels"):
+        train_here(hubert_pretraining_arguments(corpus, start, tmp_path / "run"))
+
+
+def test_a_training_goes_on_with_the_labels_that_it_began_with_alone(corpus, start, tmp_path):
+    arguments = hubert_pretraining_arguments(corpus, start, tmp_path / "run")
+    train_here(arguments)
+    arguments[arguments.index("--max-update") + 1] = 2
+    assert "Loaded checkpoint" in train_here(arguments)
+    rewrite(corpus / "train.km", lambda rows: [rows[0].replace("8", "7"), *rows[1:]])
+    arguments[arguments.index("--max-update") + 1] = 3
+    with pytest.raises(
+        EmofairError, match=r"checkpoint_last\.pt: has learned other labels than those in .*new save_dir"
+    ):
+        train_here(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 import emofair
 from emofair.cli.main import main
+from emofair.data.manifests import read_split, write_corpus
 from emofair.errors import EmofairError
 from emofair.testing.checkpoints import differences
 from emofair.testing.clips import CLASSES, tone_corpus
@@ -138,3 +140,19 @@ def test_every_option_trains(corpus, tmp_path, more):
 def test_bad_options_are_told(corpus, tmp_path, more, told):
     with pytest.raises(EmofairError, match=told):
         train_here(arguments(corpus, tmp_path, *more))
+
+
+@pytest.mark.parametrize("mode", ["soft_ce", "soft_sample"])
+def test_votes_are_for_training_alone(corpus, tmp_path, mode, capsys):
+    splits = {split: read_split(corpus, split)[:9] for split in ("train", "valid", "test")}
+    for item in (item for items in splits.values() for item in items):
+        other = CLASSES[(CLASSES.index(item.label) + 1) % len(CLASSES)]
+        item.votes = {other: 2, item.label: 1}  # the label is not what most voted for
+    voted, saved = tmp_path / "voted", tmp_path / "run"
+    write_corpus(voted, splits, root=corpus, name="voted")
+    train_here([*arguments(voted, saved, "--label-mode", mode, "--max-update", "1")])
+    words = ["evaluate", "--checkpoint", saved / "checkpoint_last.pt", "--data", voted, "--split", "test"]
+    assert main([*map(str, words), "--out", str(tmp_path / "test")]) == 0
+    with (tmp_path / "test" / "predictions.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert {row["id"]: row["label"] for row in rows} == {item.id: item.label for item in splits["test"]}

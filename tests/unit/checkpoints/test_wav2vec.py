@@ -7,7 +7,7 @@ from fairseq.models.wav2vec.wav2vec import Wav2VecConfig, Wav2VecModel
 from omegaconf import OmegaConf
 
 from emofair.checkpoints import safe
-from emofair.checkpoints.wav2vec import load_wav2vec
+from emofair.checkpoints.wav2vec import holds_wav2vec, load_wav2vec
 from emofair.encoders.wav2vec import Wav2Vec
 from emofair.encoders.wav2vec_spec import CONV_LAYERS
 from emofair.errors import EmofairError
@@ -107,6 +107,41 @@ def test_what_was_trained_here(tmp_path):
     cfg["model"]["encoder_ssl_json"] = "{}{"
     with pytest.raises(EmofairError, match=r"ours\.pt: not the description of a wav2vec"):
         load_wav2vec(saved(tmp_path / "ours.pt", {"args": None, "cfg": cfg, "model": weights}))
+
+
+def lightning_checkpoint():
+    """As the original FT-w2v2-ser code saves its first stage."""
+    state = {f"wav2vec.wav2vec.{name}": value for name, value in stock_model().state_dict().items()}
+    state |= {"wav2vec.conv.weight": torch.zeros(12, 12, 4), "wav2vec.conv.bias": torch.zeros(12)}
+    state |= {"linearheads.0.weight": torch.zeros(4, 12), "rnn.weight_ih_l0": torch.zeros(8, 12)}
+    return {"epoch": 3, "global_step": 9, "pytorch-lightning_version": "1.5.0", "state_dict": state, "callbacks": {}}
+
+
+def test_the_first_stage_of_the_original_code(tmp_path, caplog):
+    checkpoint = lightning_checkpoint()
+    path = saved(tmp_path / "stage1.ckpt", checkpoint)
+    loaded = load_wav2vec(path)
+    assert_same(loaded, stock_model())
+    assert loaded.spec.conv_layers == tuple(LAYERS) and loaded.source == "FT-w2v2-ser"
+    assert not any(name.startswith("wav2vec_predictions") for name in loaded.state)
+    assert caplog.messages == [f"{path}: its wav2vec is used, its 4 other weights (a convolution, heads) are not"]
+    del checkpoint["state_dict"]["wav2vec.wav2vec.feature_aggregator.conv_layers.1.1.bias"]
+    with pytest.raises(
+        EmofairError, match=r"stage1\.ckpt: .*lacks weights feature_aggregator\.conv_layers\.1\.1\.bias"
+    ):
+        load_wav2vec(saved(path, checkpoint))
+
+
+def test_another_lightning_checkpoint_is_no_wav2vec(tmp_path):
+    checkpoint = {"state_dict": {"wav2vec2.wav2vec2.masked_spec_embed": torch.zeros(4)}}
+    with pytest.raises(EmofairError, match=r"later\.ckpt: holds no weights under 'model'"):
+        load_wav2vec(saved(tmp_path / "later.ckpt", checkpoint))
+
+
+def test_what_is_a_wav2vec_is_seen_by_its_names():
+    assert holds_wav2vec(checkpoint_of()) and holds_wav2vec(lightning_checkpoint())
+    for other in ({}, {"model": {"encoder.x": 1}}, {"model": None}, {"state_dict": {"wav2vec2.wav2vec2.x": 1}}):
+        assert not holds_wav2vec(other)
 
 
 def test_options_are_never_evaluated(tmp_path):

@@ -166,3 +166,19 @@ def test_only_the_trained_output_layer_is_kept(tmp_path, capsys):
     assert main(["convert", str(path), "--to", "fairseq", "--out", str(tmp_path / "ours.pt")]) == 0
     kept = safe.load(tmp_path / "ours.pt")["model"]
     assert {name.split(".")[1] for name in kept if name.startswith("classification_heads")} == {HEAD}
+
+
+def test_a_pickled_k_means_becomes_centroids_that_every_command_reads(tmp_path, capsys):
+    import joblib
+    from sklearn.cluster import MiniBatchKMeans
+
+    from emofair.units.kmeans import load_kmeans
+
+    model = MiniBatchKMeans(3, n_init=1, random_state=0).fit(np.random.default_rng(0).random((50, 4), dtype=np.float32))
+    joblib.dump(model, tmp_path / "km.bin")
+    words = ["convert", str(tmp_path / "km.bin"), "--to", "npy", "--out"]
+    assert main([*words, str(tmp_path / "new" / "km.npy")]) == 0
+    assert "3 centroids of width 4" in capsys.readouterr().out
+    np.testing.assert_array_equal(load_kmeans(tmp_path / "new" / "km.npy").centroids, model.cluster_centers_)
+    assert main([*words, str(tmp_path / "km.npz")]) == 2
+    assert "ends in .npy" in capsys.readouterr().err

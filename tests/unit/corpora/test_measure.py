@@ -69,3 +69,13 @@ def test_a_whole_corpus_at_another_rate_hints_at_resampling(tmp_path):
     path = write_noise(tmp_path / "a.wav", 4800, 1, rate=48000)
     with pytest.raises(EmofairError, match=r"none of the 1 clips.*48000 Hz.*--resample"):
         measure(source(tmp_path, Utterance("a", str(path))))
+
+
+def test_rows_of_a_list_are_named(tmp_path):
+    good = write_noise(tmp_path / "good.wav", 8000, 1)
+    found = source(tmp_path, Utterance("good", str(good)), Utterance("absent", str(tmp_path / "absent.wav")))
+    found.rows = {("train", "good"): ("items.tsv", 2), ("train", "absent"): ("items.tsv", 3)}
+    measure(found)
+    assert str(found.problems[0]).startswith(f"items.tsv:3: {tmp_path / 'absent.wav'}: no such audio file. ")
+    without_audio(found)
+    assert str(found.problems[1]) == "items.tsv:2: good has no text"

@@ -105,3 +105,32 @@ def test_a_missing_wav_and_a_missing_list_are_told(lists, capsys):
     assert "Ses02F_impro01_F000 x.wav" in capsys.readouterr().err
     assert main(["prepare", "scp", "--out", str(lists / "corpus")]) == 2
     assert "scp needs a training list" in capsys.readouterr().err
+
+
+def test_unusable_audio_is_told_with_list_and_row(lists, capsys):
+    gone, slow = lists / "Ses02F_impro01_F000 x.wav", lists / "Ses03F_impro02_F000 x.wav"
+    gone.unlink()
+    soundfile.write(slow, np.zeros(4000), 8000)
+    assert prepare(lists, lists / "corpus") == 2
+    told = capsys.readouterr().err
+    assert f"{lists / 'valid.scp'}:2: {gone}: no such audio file" in told
+    assert f"{lists / 'test.scp'}:3: {slow}: the audio is at 8000 Hz" in told
+    assert "--write-audio" in told
+    for file in lists.glob("*.wav"):
+        file.unlink()
+    assert prepare(lists, lists / "corpus") == 2
+    told = capsys.readouterr().err
+    assert f"{lists / 'train.scp'}:1: none of the 12 clips has usable audio" in told
+
+
+def test_one_file_under_two_names_is_refused_with_both_rows(tmp_path):
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+    source = read(tmp_path, "a a.wav ang", "x x.wav sad", "b ./b.wav sad", "c a.wav ang", "d d.wav neu")
+    path = tmp_path / "train.scp"
+    assert [str(problem) for problem in source.problems] == [
+        f"{path}:3: the audio of 'b' is in row 1 already, as 'a' with the label 'ang' instead of 'sad' "
+        f"({tmp_path / 'b.wav'})",
+        f"{path}:4: the audio of 'c' is in row 1 already, as 'a' ({tmp_path / 'a.wav'})",
+    ]
+    assert [item.id for item in source.splits["train"]] == ["a", "x", "d"]
+    assert source.rows == {("train", "a"): (path, 1), ("train", "x"): (path, 2), ("train", "d"): (path, 5)}

@@ -107,6 +107,34 @@ def test_all_hidden_states_are_those_of_transformers(kind, layout):
     assert_same(encoder(wav, layers=theirs), theirs)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "layout"), EVERY)
+def test_masked_frames_are_those_of_transformers(kind, layout):
+    encoder = encoder_of(kind, layout)
+    wav = sound()
+    masked = torch.rand(2, encoder.n_frames(wav.size(1)), generator=torch.Generator().manual_seed(1)) < 0.4
+    expected = transformers_model(encoder)(wav, mask_time_indices=masked).last_hidden_state
+
+    def mask(x, padding):
+        return torch.where(masked[..., None], encoder.mask_emb, x)
+
+    found = encoder(wav, mask=mask).hidden[-1]
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert not torch.allclose(found, encoder(wav).hidden[-1], atol=1e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masked_frames_are_those_of_stock_fairseq(layout):
+    encoder = encoder_of("wav2vec2", layout)
+    wav = sound()
+    masked = torch.rand(2, encoder.n_frames(wav.size(1)), generator=torch.Generator().manual_seed(1)) < 0.4
+    stock = fairseq_model(encoder, mask_prob=0.5)
+    expected = stock(wav, mask=True, features_only=True, mask_indices=masked)["x"]
+    found = encoder(wav, mask=lambda x, padding: torch.where(masked[..., None], encoder.mask_emb, x)).hidden[-1]
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
 LENGTHS = (8000, 5400, 1900, 400)
 # Which frames are padding stock fairseq's HuBERT tells by a rule of thumb; of these clips it has the right number.
 LENGTHS_OF_HUBERT = (8000, 5328, 2650)
