@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from fairseq_cli import train
 from omegaconf import OmegaConf
 
 import emofair
+from emofair.checkpoints import safe
+from emofair.cli.main import main
+from emofair.compat import forget_previous_job
 from emofair.testing.clips import tone_corpus
 from emofair.testing.commands import run
 from emofair.testing.presets import from_flags, from_preset, options_of, plain
+from emofair.testing.speech import tiny_speech_checkpoint, tiny_wav2vec_checkpoint, write_frame_labels
 
+SHAPE = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads", "conv_pos")
+SHAPE += ("conv_pos_groups", "conv_feature_layers", "final_dim", "latent_vars", "latent_groups", "latent_dim")
 CONFIG = Path(emofair.__file__).parent / "config"
 
 COMMON = [
@@ -24,7 +33,17 @@ CLASSIFY = ["--task", "speech_emotion", "--criterion", "emotion_classification",
 BEST_UAR = ["--best-checkpoint-metric", "uar", "--maximize-best-checkpoint-metric"]
 FT = [
     *(*COMMON, *GPU, *CLASSIFY, "--arch", "wav2vec2_ser", "--batch-size", "64", "--max-epoch", "15"),
-    *("--relu-features", "--head-dropout", "0.0", "--encoder-dropout", "0.1", "--attention-dropout", "0.1"),
+    *(
+        "--relu-features",
+        "--frame-dropout",
+        "0.0",
+        "--head-dropout",
+        "0.0",
+        "--encoder-dropout",
+        "0.1",
+        "--attention-dropout",
+        "0.1",
+    ),
     *("--activation-dropout", "0.0", "--dropout-input", "0.1"),
 ]
 STAGE1 = [
@@ -104,7 +123,18 @@ HUBERT = [
 FLEA_SER = [
     *(*COMMON, *GPU, *CLASSIFY, *BEST_UAR, "--arch", "hubert_ser", "--weight-decay", "1e-5", "--seed", "1234"),
     *("--batch-size", "64", "--max-epoch", "40", "--max-seconds", "6", "--balance", "resample"),
-    *("--class-weights", "none", "--pooling", "attention", "--head-dropout", "0.1", "--encoder-dropout", "0.1"),
+    *(
+        "--class-weights",
+        "none",
+        "--pooling",
+        "attention",
+        "--frame-dropout",
+        "0.1",
+        "--head-dropout",
+        "0.0",
+        "--encoder-dropout",
+        "0.1",
+    ),
     *("--attention-dropout", "0.1", "--activation-dropout", "0.1", "--dropout-input", "0.1", "--layerdrop", "0.1"),
     *("--mask-time-prob", "0.08", "--mask-time-length", "10", "--mask-channel-prob", "0.0", "--train-projection"),
 ]
@@ -151,6 +181,56 @@ def test_preset_lists_every_option_so_that_none_needs_a_plus(preset):
     listed = OmegaConf.load(CONFIG / f"{preset}.yaml")
     for group in ("task", "model", "criterion", "optimizer", "lr_scheduler"):
         assert set(listed[group]) | {"_name"} == options_of(group, listed[group]._name), group
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Clips, frame labels and tiny stand-ins for the public models."""
+    folder = tmp_path_factory.mktemp("prepared")
+    corpus = tone_corpus(folder / "tones", {"train": 8, "valid": 3, "test": 3}, seconds=(1.0, 1.2))
+    for split in ("train", "valid"):
+        for path in corpus.glob(f"{split}.*"):
+            shutil.copy(path, corpus / f"p1_{path.name}")
+    write_frame_labels(corpus)
+    for k in (64, 512, 4096):
+        for name in ("train.km", "dict.km.txt"):
+            shutil.copy(corpus / name, corpus / name.replace("km", f"km{k}"))
+    for kind in ("wav2vec2", "hubert"):
+        tiny_speech_checkpoint(folder / f"{kind}.pt", kind)
+    tiny_wav2vec_checkpoint(folder / "wav2vec.pt")
+    words = ["convert", folder / "hubert.pt", "--to", "fairseq", "--reset-labels", 9, "--out", folder / "start.pt"]
+    assert main([str(word) for word in words]) == 0
+    return folder
+
+
+PUBLISHED = {
+    "ft_w2v2/vft_paper": ("model.w2v_path", "wav2vec2.pt"),
+    "ft_w2v2/tapt_paper": ("checkpoint.finetune_from_model", "wav2vec2.pt"),
+    "ft_w2v2/ptapt1_paper": ("model.w2v_path", "wav2vec.pt"),
+    "ft_w2v2/ptapt3_paper": ("model.w2v_path", "wav2vec2.pt"),
+    "flea/ser_paper": ("model.w2v_path", "hubert.pt"),
+    "flea/pretrain_paper": ("checkpoint.finetune_from_model", "start.pt"),
+}
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_what_is_published_trains(preset, prepared, tmp_path):
+    system, name = preset.split("/")
+    option, start = PUBLISHED[preset]
+    overrides = [f"task.data={prepared / 'tones'}", f"{option}={prepared / start}", f"checkpoint.save_dir={tmp_path}"]
+    overrides += ["common.fp16=false", "common.cpu=true", "dataset.num_workers=0", "optimization.max_update=1"]
+    overrides += ["dataset.batch_size=4", "optimization.update_freq=[1]"]
+    listed = OmegaConf.load(CONFIG / f"{preset}.yaml")
+    if "label_dir" in listed.task:
+        overrides += [f"task.label_dir={prepared / 'tones'}"]
+    if "warmup_updates" in listed.lr_scheduler:
+        overrides += ["lr_scheduler.warmup_updates=0"]
+    if option == "checkpoint.finetune_from_model":
+        shape = safe.load(prepared / start)["cfg"]["model"]
+        overrides += [f"model.{key}={json.dumps(shape[key])}" for key in SHAPE if key in listed.model and key in shape]
+    forget_previous_job()
+    train.main(from_preset(CONFIG / system, name, *overrides))
+    assert (tmp_path / "checkpoint_last.pt").is_file()
 
 
 def test_debug_trains_in_another_directory(tmp_path):

@@ -11,7 +11,7 @@ import soundfile
 
 from emofair.cli.main import main
 
-SCRIPT = Path(__file__).parents[3] / "examples" / "svm_floor.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "svm_floor.py"
 
 
 def floor(folder, out):
