@@ -4,6 +4,8 @@ import os
 
 import emofair
 
+FRESH_RUN = os.path.abspath(workflow.current_basedir.join("fresh_run.py").get_path_or_uri(secret_free=True))
+
 
 def setting(name, default):
     """A value of --config; lists may be written [1,2] or 1,2."""
@@ -14,9 +16,14 @@ def setting(name, default):
 
 
 def checkpoint(path, name="checkpoint_last.pt"):
-    """The checkpoint called ``name`` of the stage that left ``path`` behind; a path of a checkpoint stays as it is."""
-    path = str(path)
-    return path if path.endswith(".pt") else os.path.join(os.path.dirname(path), name)
+    """The checkpoint called ``name`` of a stage that left its marker ``trained``; any other path stays as it is."""
+    folder, file = os.path.split(str(path))
+    return os.path.join(folder, name) if file == "trained" else str(path)
+
+
+def started_anew(inputs, options):
+    """The head of a shell command that trains with these options, its "$@"; it goes on with a killed training alone."""
+    return f"set -- {options}; python {FRESH_RUN} {{params.run}} {inputs} -- \"$@\"; OMP_NUM_THREADS={{threads}} "
 
 
 def training(presets, preset, *options):
@@ -25,9 +32,12 @@ def training(presets, preset, *options):
     The rule has params data, run and seed; hydra wants absolute paths.
     """
     folder = os.path.join(os.path.dirname(emofair.__file__), "config", presets)
-    return (
-        f"OMP_NUM_THREADS={{threads}} fairseq-hydra-train --config-dir {folder} --config-name {preset} "
+    words = (
         "task.data={params.data} checkpoint.save_dir={params.run} common.seed={params.seed} common.log_format=json "
-        f"hydra.run.dir={{params.run}} hydra.output_subdir=null {' '.join(options)} > {{params.run}}.out 2>&1 "
+        f"hydra.run.dir={{params.run}} hydra.output_subdir=null {' '.join(options)}"
+    )
+    return (
+        started_anew(f"{folder}/{preset}.yaml {{params.data}} {{input}}", words)
+        + f'fairseq-hydra-train --config-dir {folder} --config-name {preset} "$@" > {{params.run}}.out 2>&1 '
         "|| (tail -n 5 {params.run}.out >&2; exit 1)"
     )

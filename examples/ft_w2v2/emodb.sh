@@ -3,7 +3,7 @@
 #
 #   bash examples/ft_w2v2/emodb.sh EMODB_FOLDER [OUT]        (default: emodb_out)
 #
-# Five folds, two speakers tested in each, two others select. For every fold, from its training clips alone:
+# Five folds: two speakers test, one selects, seven train. For every fold, from its training clips alone:
 #   masked       masked prediction of clusters of MFCCs (HuBERT's first iteration, by P-TAPT's third stage)
 #   contrastive  wav2vec 2.0's own objective (TAPT's), fairseq's task
 # Then the same fine-tuning from each, and from random weights (none), with every seed; and an SVM on statistics of MFCCs

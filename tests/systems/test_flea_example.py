@@ -24,7 +24,7 @@ def pasted(tmp_path_factory):
     """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates."""
     changes = {
         "--clips 300": "--clips 100",
-        "--max-epoch 3": "--max-epoch 1",
+        "optimization.max_epoch=3": "optimization.max_epoch=1",
         "optimization.max_update=20": "optimization.max_update=6",
     }
     return paste(EXAMPLE / "README.md", tmp_path_factory.mktemp("pasted"), changes)
@@ -75,6 +75,7 @@ def test_all_systems_folds_and_seeds_are_planned(tmp_path):
     without = plan("systems=[plain,FLEA]", "tapt=false")
     assert (without["pretrain"], without["new_labels"], without["finetune"]) == (2, 2, 8)
     assert "tapt_labels" not in without
+    assert plan("cpt_from=taft") == jobs
 
 
 def test_page_names_only_what_exists():

@@ -34,6 +34,8 @@ def test_every_stage_of_the_page_runs(pasted):
     for path in ("V-FT/run1/checkpoint_best.pt", "tapt/checkpoint_last.pt", "stage1/checkpoint_best.pt"):
         assert (exp / "fold1" / path).is_file(), path
     assert (exp / "fold1" / "units" / "all-clus.json").is_file()
+    assert {path.name for path in (exp / "last1").glob("*.pt")} == {"checkpoint_last.pt"}
+    assert json.loads((exp / "last1" / "test" / "metrics.json").read_text())["protocol"] == "clean"
     page = (exp / "RESULTS.md").read_text()
     assert "V-FT" in page and "P-TAPT" in page and "clean" in page
     assert (exp / "V-FT.log").read_text().startswith("+++ SUMMARY +++\n")
