@@ -92,6 +92,8 @@ class Side:
     """
 
     _is_ready = False
+    result: Any = None
+    """What the latest turn returned."""
 
     def __init__(self, build: Callable[..., Turn], device: str = "cpu", **options: Any) -> None:
         context = multiprocessing.get_context("spawn")
@@ -110,7 +112,8 @@ class Side:
         """Seconds that a turn took, and what it returned."""
         self.wait()
         self._pipe.send((what,))
-        return self._answer()
+        took, self.result = self._answer()
+        return took, self.result
 
     def close(self) -> Peak:
         """End the process; the most memory that it held."""

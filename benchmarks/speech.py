@@ -19,6 +19,8 @@ import numpy as np
 import speech_sides as sides
 import torch
 
+from emofair.testing.speech import write_frame_labels
+
 MASKS = (
     "Masks on all sides: 8 % of the frames in spans of 15, 10 % of the channels in spans of 16. AdamW on all but the "
     "convolutions, dropout 0.1, no layer drop, default attention everywhere."
@@ -185,15 +187,11 @@ def epochs_of(group: list[str], runs: Mapping, args: argparse.Namespace, options
         for label in group
     }
     filled = {label: side.turn()[0] if runs[label][1] else None for label, side in started.items()}
-    taken: dict[str, list] = {label: [] for label in group}
-    for number in range(1, args.epochs + 1):
-        for label in group if number % 2 else group[::-1]:
-            taken[label].append(started[label].turn(number))
+    times = common.take_turns(started, args.epochs, warm_up=0)
     found = {}
-    for label, turns in taken.items():
-        _, count, padded = turns[0][1]
-        took = sorted(seconds for seconds, _ in turns)[len(turns) // 2]
-        found[label] = took, filled[label], count, padded, started[label].close().total
+    for label, side in started.items():
+        _, count, padded = side.result
+        found[label] = times[label], filled[label], count, padded, side.close().total
     return found
 
 
@@ -257,17 +255,11 @@ def flea(args: argparse.Namespace, write: Callable) -> None:
 
 def waiting(args: argparse.Namespace, write: Callable) -> None:
     """How long the training waits for data."""
-    workers, n_steps, k = 2, 4 * args.count, 50
+    workers, n_steps = 2, 4 * args.count
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "corpus"
         make_clips(folder, args.clips, args.longest)
-        from emofair.data.manifests import read_split
-
-        rng = np.random.default_rng(0)
-        counts = [(item.n_samples - 400) // 320 + 1 for item in read_split(folder, "train")]
-        lines = [" ".join(map(str, rng.integers(k, size=count))) for count in counts]
-        (folder / "train.km").write_text("".join(f"{line}\n" for line in lines))
-        (folder / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(k)))
+        write_frame_labels(folder, k=50, splits=("train",))
         side = common.Side(
             sides.pretraining_side,
             args.device,

@@ -379,8 +379,7 @@ def clip_flops(size: str, seconds: Sequence[float], *, training: bool, layers: i
 
     ``layers``: of the Transformer, where not all are computed.
     """
-    done = [step_flops(size, 1, each, layers=layers, backward=training) for each in seconds]
-    return sum(done)
+    return sum(step_flops(size, 1, each, layers=layers, backward=training) for each in seconds)
 
 
 def step_flops(size: str, batch: int, seconds: float, *, layers: int | None = None, backward: bool = True) -> float:

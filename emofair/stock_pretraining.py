@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,10 +49,11 @@ def _checked(task: type, original: Any) -> Any:
             original(self, split, *args, **kwargs)
             return
         ours = os.path.isfile(os.path.join(self.cfg.data, f"{split}.meta.tsv"))
+        items = manifests.read_split(self.cfg.data, split) if ours or is_hubert(self) else []
         if ours:
-            check_whole_files(self.cfg.data, split)
+            check_whole_files(self.cfg.data, split, items)
         if is_hubert(self):
-            label_check.check_labels(self, split)
+            label_check.check_labels(self, split, items)
         original(self, split, *args, **kwargs)
         if "data_selector" in kwargs:  # so does the trainer load what it trains on, after the checkpoint
             remember(self, split, ours)
@@ -69,9 +70,8 @@ def is_hubert(task: Any) -> bool:
     return type(task) is HubertPretrainingTask and not task.fine_tuning and task.cfg.label_rate > 0
 
 
-def check_whole_files(data: str, split: str) -> None:
+def check_whole_files(data: str, split: str, items: Sequence[manifests.Utterance]) -> None:
     """Raise `EmofairError` for clips that these tasks cannot read: they take whole files, and those at 16 kHz alone."""
-    items = manifests.read_split(data, split)
     remedy = "Prepare the corpus with --write-audio, which gives every clip a file of its own"
     for item in items:
         if item.start is not None or item.end is not None:

@@ -74,7 +74,7 @@ def head_of(loaded: LoadedSpeech, trust: bool | None = None) -> dict[str, Any]:
     if loaded.symbols:
         prefix, (head, facts) = "", _pretraining_head(loaded)
     elif _OUTPUT in loaded.head:
-        stored = safe.load(loaded.path, trust=trust)
+        stored = safe.load(loaded.path, trust=trust, weights=False)
         options, classes = as_dict(as_dict(stored.get("cfg")).get("model")), stored["task_state"]["classes"]
         prefix, (head, facts) = "hubert.", _classifier_head(loaded, options, tuple(classes))
     else:
@@ -84,9 +84,10 @@ def head_of(loaded: LoadedSpeech, trust: bool | None = None) -> dict[str, Any]:
 
 def _pretraining_head(loaded: LoadedSpeech) -> tuple[dict[str, Tensor], dict[str, Any]]:
     numbers = {str(k): row for row, k in enumerate(loaded.symbols)}
-    if not numbers or numbers.keys() != set(map(str, range(len(numbers)))):
-        what = "not the numbers of clusters" if numbers else "not known"
-        raise EmofairError(f"the labels that it predicts are {what}", file=loaded.path, remedy=_REMEDY)
+    if numbers.keys() != set(map(str, range(len(numbers)))):
+        raise EmofairError(
+            "the labels that it predicts are not the numbers of clusters", file=loaded.path, remedy=_REMEDY
+        )
     rows = [SPECIAL_LABELS + numbers[str(k)] for k in range(len(numbers))]
     head = {theirs: loaded.pretraining[ours] for ours, theirs in _PROJECTION.items()}
     head[_TABLE] = loaded.pretraining["label_embs_concat"][rows]

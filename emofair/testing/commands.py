@@ -69,6 +69,19 @@ def paste(page: Path, home: Path, changes: dict[str, str]) -> Path:
     return home
 
 
+def planned(snakefile: Path, home: Path, *config: str) -> dict[str, int]:
+    """How many jobs of each rule Snakemake would run in ``home`` with these settings, and their "total"."""
+    settings = ["--config", *config] if config else []
+    told = run("snakemake", "-s", snakefile, "-n", *settings, cwd=home, PATH=path_with_environment()).stdout
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", told, flags=re.MULTILINE)}
+
+
+def linked_files(page: Path) -> list[Path]:
+    """The files and folders that a Markdown page links to."""
+    text = page.read_text(encoding="utf-8")
+    return [page.parent / target for target in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+
+
 def run(
     *command: object, cwd: Path | None = None, check: bool = True, cold: bool = False, **env: str
 ) -> subprocess.CompletedProcess:

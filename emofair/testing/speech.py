@@ -261,9 +261,9 @@ def _options(spec: SpeechSpec) -> dict[str, Any]:
     return options
 
 
-def write_frame_labels(corpus: Path, k: int = 9) -> None:
-    """Frame labels ``{split}.km`` of made-up clusters beside the lists train and valid, with their dictionary."""
-    for split in ("train", "valid"):
+def write_frame_labels(corpus: Path, k: int = 9, splits: Sequence[str] = ("train", "valid")) -> None:
+    """Frame labels ``{split}.km`` of made-up clusters beside the lists of ``splits``, with their dictionary."""
+    for split in splits:
         sizes = [int(line.split("\t")[1]) for line in (corpus / f"{split}.tsv").read_text().splitlines()[1:]]
         rows = [" ".join(str(t % k) for t in range((n - 400) // 320 + 1)) for n in sizes]
         (corpus / f"{split}.km").write_text("\n".join(rows) + "\n")

@@ -232,16 +232,22 @@ def open_extractor(kind: str, options: Options) -> Extractor:
 def _open_encoder(options: Options) -> Extractor:
     if options.checkpoint is None:
         raise EmofairError("features of an encoder need its checkpoint", remedy="Give --checkpoint, or --features mfcc")
-    device = find_device(options.device)
-    if (frames := _frame_classifier(options, device) or _wav2vec(options, device)) is not None:
-        return frames
     from emofair.checkpoints.speech import load_speech_encoder
     from emofair.checkpoints.trained_on import trained_on
+    from emofair.checkpoints.wav2vec import holds_wav2vec, load_wav2vec
     from emofair.encoders.speech import SpeechEncoder
+    from emofair.encoders.wav2vec import Wav2Vec
 
-    loaded = load_speech_encoder(options.checkpoint)
-    return EncoderFeatures(
-        SpeechEncoder.from_state(loaded.spec, loaded.state),
+    device, stored = find_device(options.device), _looked_at(options.checkpoint)
+    if (frames := _frame_classifier(options, stored, device)) is not None:
+        return frames
+    if holds_wav2vec(stored):
+        load, encoder, extractor = load_wav2vec, Wav2Vec, Wav2VecFeatures
+    else:
+        load, encoder, extractor = load_speech_encoder, SpeechEncoder, EncoderFeatures
+    loaded = load(options.checkpoint)
+    return extractor(
+        encoder.from_state(loaded.spec, loaded.state),
         -1 if options.layer is None else options.layer,
         relu=options.relu,
         device=device,
@@ -250,40 +256,20 @@ def _open_encoder(options: Options) -> Extractor:
     )
 
 
-def _looked_at(options: Options) -> dict[str, Any]:
+def _looked_at(checkpoint: PathLike) -> dict[str, Any]:
     """What is in the checkpoint's file, its weights left there; nothing for a folder."""
     from emofair.checkpoints import safe
 
-    path = Path(options.checkpoint)
+    path = Path(checkpoint)
     return safe.load(path, weights=False) if path.is_file() and path.suffix != ".safetensors" else {}
 
 
-def _wav2vec(options: Options, device: torch.device) -> Extractor | None:
-    """The extractor of a wav2vec (2019) or a vq-wav2vec; None for any other checkpoint."""
-    from emofair.checkpoints.wav2vec import holds_wav2vec, load_wav2vec
-
-    if not holds_wav2vec(_looked_at(options)):
-        return None
-    from emofair.checkpoints.trained_on import trained_on
-    from emofair.encoders.wav2vec import Wav2Vec
-
-    loaded = load_wav2vec(options.checkpoint)
-    return Wav2VecFeatures(
-        Wav2Vec.from_state(loaded.spec, loaded.state),
-        -1 if options.layer is None else options.layer,
-        relu=options.relu,
-        device=device,
-        autocast_bf16=options.autocast_bf16,
-        trained_on=trained_on(loaded.path),
-    )
-
-
-def _frame_classifier(options: Options, device: torch.device) -> Extractor | None:
+def _frame_classifier(options: Options, stored: dict[str, Any], device: torch.device) -> Extractor | None:
     """The extractor of a checkpoint of P-TAPT's first stage; None for any other."""
     from emofair.checkpoints.fairseq_form import as_dict
 
     path = Path(options.checkpoint)
-    model = as_dict(as_dict(_looked_at(options).get("cfg")).get("model")).get("_name") or ""
+    model = as_dict(as_dict(stored.get("cfg")).get("model")).get("_name") or ""
     if not model.startswith("wav2vec_frame_classifier"):
         return None
     if options.layer is not None or options.relu:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emofair.checkpoints.fairseq_form import as_dict
-from emofair.data import manifests
+from emofair.checkpoints.loaded_speech import SPECIAL_LABELS
 from emofair.errors import EmofairError
 from emofair.units.unit_labels import check_record, read_record, refuse_mixture
 
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
+    from emofair.data.manifests import Utterance
 
 LABELS = "frame_labels"
 """Key in a task's state of what its table of label embeddings was trained on: by the name of the labels, which k-means
@@ -34,31 +35,31 @@ def identity(task: Any, split: str) -> dict[str, str]:
     """What made the labels of a split: the hash of the k-means, or where it is not known, of the labels."""
     from emofair.inference.provenance import file_sha256
 
-    found = {name: read_record(path).get("kmeans_sha256") for name, path in files(task, split).items()}
-    return {name: found[name] or file_sha256(path) for name, path in files(task, split).items()}
+    return {
+        name: read_record(path).get("kmeans_sha256") or file_sha256(path) for name, path in files(task, split).items()
+    }
 
 
-def check_labels(task: Any, split: str) -> None:
-    """Raise `EmofairError` unless the label files of a split fit its list ``{split}.tsv``.
+def check_labels(task: Any, split: str, items: Sequence[Utterance]) -> None:
+    """Raise `EmofairError` unless the label files of a split fit the clips of its list ``{split}.tsv``.
 
     That is: a line for every clip, as many labels as it has frames, all of them in the dictionary; and, where `emofair
     units` made them, of these clips and by the k-means of the other splits.
     """
     cfg = task.cfg
-    clips = [_clip(line) for line in _lines(Path(cfg.data) / f"{split}.tsv")[1:]]
     for (name, path), dictionary in zip(files(task, split).items(), task.dictionaries, strict=True):
-        lines = _lines(path)
-        if len(clips) != len(lines):
+        clips = [line.split() for line in _lines(path)]
+        if len(clips) != len(items):
             raise EmofairError(
-                f"has labels of {len(lines)} clips, the list {split}.tsv has {len(clips)}", file=path, remedy=_REMEDY
+                f"has labels of {len(clips)} clips, the list {split}.tsv has {len(items)}", file=path, remedy=_REMEDY
             )
         known = set(dictionary.symbols[dictionary.nspecial :])
-        for row, ((audio, n_samples), line) in enumerate(zip(clips, lines, strict=True), start=1):
-            labels = line.split()
-            frames = n_samples * cfg.label_rate / cfg.sample_rate
-            if n_samples and not frames - _TOLERANCE <= len(labels) <= frames + 1:
+        for row, (item, labels) in enumerate(zip(items, clips, strict=True), start=1):
+            frames = item.n_samples * cfg.label_rate / cfg.sample_rate
+            if not frames - _TOLERANCE <= len(labels) <= frames + 1:
                 raise EmofairError(
-                    f"{len(labels)} labels for {audio}, which has {int(frames)} frames at {cfg.label_rate:g} a second",
+                    f"{len(labels)} labels for {os.path.basename(item.path)}, which has {int(frames)} frames at "
+                    f"{cfg.label_rate:g} a second",
                     file=path,
                     row=row,
                     remedy=f"{_REMEDY}, or give their own rate (task.label_rate)",
@@ -72,10 +73,10 @@ def check_labels(task: Any, split: str) -> None:
                 )
         if record := read_record(path):
             n_made = as_dict(record.get("features")).get("n_frames")
-            if n_made not in (None, n_labels := sum(len(line.split()) for line in lines)):
+            if n_made not in (None, n_labels := sum(map(len, clips))):
                 raise EmofairError(f"has {n_labels} labels, {n_made} were made", file=path, remedy=_REMEDY)
             refuse_mixture(path.parent, split, name, record["kmeans_sha256"])
-            check_record(record, manifests.read_split(cfg.data, split), path)
+            check_record(record, items, path)
 
 
 def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str, *, resumes: bool) -> None:
@@ -91,7 +92,8 @@ def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str
     known = as_dict(stored.get("task_state")).get(LABELS)
     what = None
     if rows != n_labels:
-        what = f"expects {rows - 4} labels, and dict.{task.cfg.labels[0]}.txt has {n_labels - 4}"
+        expected, given = rows - SPECIAL_LABELS, n_labels - SPECIAL_LABELS
+        what = f"expects {expected} labels, and dict.{task.cfg.labels[0]}.txt has {given}"
     elif known is None and not resumes:
         what = "has learned labels of its own, which mean something else than those of another clustering"
     elif known and known != identity(task, split):
@@ -99,12 +101,6 @@ def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str
     if what is not None:
         remedy = "emofair convert THIS --to fairseq --reset-labels K makes of it what can learn K others"
         raise EmofairError(what, file=path, remedy=f"{remedy}; go on from that in a new save_dir")
-
-
-def _clip(line: str) -> tuple[str, int]:
-    """File name and number of samples (0: not told) in a line of a list."""
-    audio, _, n_samples = line.rpartition("\t")
-    return os.path.basename(audio), int(n_samples) if n_samples.isdecimal() else 0
 
 
 def _lines(path: Path) -> list[str]:

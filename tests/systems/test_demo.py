@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emofair.testing.commands import code_blocks, path_with_environment, run
+from emofair.testing.commands import code_blocks, linked_files, path_with_environment, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "robertaemo" / "demo.sh"
@@ -87,9 +87,8 @@ def test_readme_python_runs(demo):
 
 
 def test_readme_names_only_what_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+    for path in linked_files(ROOT / "README.md"):
+        assert path.exists(), path
 
 
 def test_readme_installs_as_the_makefile_does():

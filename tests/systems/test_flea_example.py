@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from emofair.checkpoints.trained_on import trained_on
 from emofair.data.leak_check import hash_id
 from emofair.data.manifests import read_split
-from emofair.testing.commands import paste, path_with_environment, run
+from emofair.testing.commands import linked_files, paste, planned
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "flea"
@@ -50,11 +50,7 @@ def test_no_stage_has_seen_the_held_out_clips(pasted):
 
 
 def test_all_systems_folds_and_seeds_are_planned(tmp_path):
-    def plan(*config):
-        command = ["snakemake", "-s", EXAMPLE / "Snakefile", "-n", *(["--config", *config] if config else [])]
-        told = run(*command, cwd=tmp_path, PATH=path_with_environment()).stdout
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", told, flags=re.MULTILINE)}
-
+    plan = partial(planned, EXAMPLE / "Snakefile", tmp_path)
     jobs = {
         "prepare": 1,
         "mfcc_labels": 2,
@@ -79,6 +75,5 @@ def test_all_systems_folds_and_seeds_are_planned(tmp_path):
 
 
 def test_page_names_only_what_exists():
-    text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (EXAMPLE / target).exists(), target
+    for path in linked_files(EXAMPLE / "README.md"):
+        assert path.exists(), path

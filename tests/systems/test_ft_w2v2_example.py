@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emofair.testing.commands import paste, path_with_environment, run
+from emofair.testing.commands import linked_files, paste, path_with_environment, planned, run
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "ft_w2v2"
@@ -76,9 +76,7 @@ def test_snakefile_goes_from_public_checkpoints_to_the_report_and_does_nothing_t
 
 
 def test_all_methods_folds_and_seeds_are_planned(tmp_path):
-    plan = run("snakemake", "-s", EXAMPLE / "Snakefile", "-n", cwd=tmp_path, PATH=path_with_environment()).stdout
-    jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE)}
-    assert jobs == {
+    assert planned(EXAMPLE / "Snakefile", tmp_path) == {
         "prepare": 1,
         "report": 1,
         "finetune": 12,
@@ -94,6 +92,5 @@ def test_all_methods_folds_and_seeds_are_planned(tmp_path):
 
 
 def test_page_names_only_what_exists():
-    text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (EXAMPLE / target).exists(), target
+    for path in linked_files(EXAMPLE / "README.md"):
+        assert path.exists(), path
