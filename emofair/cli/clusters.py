@@ -5,8 +5,9 @@
 
 LABELS are files {split}.km{K}, as `emofair units` writes them, of one k-means; the first is described cluster by
 cluster. --others are labels of the same split by the k-means of other seeds: the adjusted Rand index of every two says
-how stable the clusters are. clusters.json holds every count, clusters_emotions.png is P(emotion | cluster) and
-clusters_transitions.png where the next frame is.
+how stable the clusters are. --silence-db 40 reads the audio, too: how many frames of each cluster are 40 dB below the
+loudest of their clip. clusters.json holds every count, for `emofair timeline --clusters` too; clusters_emotions.png is
+P(emotion | cluster) and clusters_transitions.png where the next frame is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", required=True, metavar="DIR", help="the prepared corpus that was labelled")
     parser.add_argument("--out", required=True, metavar="FILE.md", help="the page")
     parser.add_argument("--others", metavar="FILE[,FILE]", help="labels of the first one's split by other k-means")
+    parser.add_argument(
+        "--silence-db", metavar="DB", type=float, help="count frames this far below the loudest of their clip, too"
+    )
     parser.add_argument("--html", action="store_true", help="also write FILE.html with the pictures inside")
     parser.add_argument("--title", default="Clusters of frames", help="heading of the page")
 
@@ -42,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from emofair.data.pseudo_label_dataset import read_units
     from emofair.reports import cluster_page
     from emofair.units import cluster_report
+    from emofair.units.silence import silence_of
     from emofair.units.unit_labels import check_record, read_record
 
     items = {split: read_split(args.manifest, split) for split, _ in named}
@@ -50,17 +55,20 @@ def run(args: argparse.Namespace) -> int:
         check_record(read_record(path), items[split], path)
         return read_units(path, len(items[split]), k)
 
-    hashes = {read_record(path).get("kmeans_sha256") for path in args.labels}
-    if len(hashes - {None}) > 1:
+    records = [read_record(path) for path in args.labels]
+    hashes = {record.get("kmeans_sha256") for record in records} - {None}
+    if len(hashes) > 1:
         raise EmofairError(
             "the labels are of several k-means", remedy="Name one k-means' labels; those of others go to --others"
         )
     units = [read(path, split, k) for path, (split, k) in zip(args.labels, named, strict=True)]
     classes = read_labels(args.manifest)
-    splits = [
-        cluster_report.describe(each, items[split], k, split, classes)
-        for each, (split, k) in zip(units, named, strict=True)
-    ]
+    splits = []
+    for path, record, each, (split, k) in zip(args.labels, records, units, named, strict=True):
+        silent = None
+        if args.silence_db is not None:
+            silent = silence_of(items[split], each, record, path, args.silence_db)
+        splits.append(cluster_report.describe(each, items[split], k, split, classes, silent))
     agreement = []
     if args.others:
         labelled = {args.labels[0]: units[0]}
@@ -72,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         blocks = cluster_page.build(splits, agreement, out, args.title, pictures)
         write_page(out, blocks, html=args.html)
-        record = {"splits": [each.as_json() for each in splits], "stability": agreement}
+        record = {
+            "kmeans_sha256": next(iter(hashes), None),
+            "splits": [each.as_json() for each in splits],
+            "stability": agreement,
+        }
         out.with_suffix(".json").write_text(json.dumps(record) + "\n", encoding="utf-8")
     except OSError as error:
         raise EmofairError(f"cannot be written ({error.strerror})", file=error.filename or out) from None

@@ -1,11 +1,13 @@
 """Emotion over the time of one recording, with a fine-tuned waveform model.
 
     emofair timeline --checkpoint checkpoint_best.pt talk.wav --out timelines
-    emofair timeline --checkpoint checkpoint_best.pt talk.wav --out timelines --kmeans km50.npz --window-seconds 10
+    emofair timeline --checkpoint checkpoint_best.pt talk.wav --out timelines --kmeans km50.npz --clusters clusters.json
+    emofair timeline --checkpoint checkpoint_best.pt talk.wav --out timelines --window-seconds 10
 
 OUT gets talk.timeline.json and talk.timeline.csv (of every 20 ms: attention, posteriors, and the contribution to the
 logit of each class; contributions add up to the logits exactly), talk.TextGrid (segments of one emotion, for Praat)
-and talk.timeline.png. It works for models that pool by attention or mean: `emofair.inference.timeline` says why.
+and talk.timeline.png. --kmeans adds the cluster of every frame, --clusters what emotions `emofair clusters` found
+in it. It works for models that pool by attention or mean: `emofair.inference.timeline` says why.
 """
 
 from __future__ import annotations
@@ -55,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kmeans", metavar="FILE", help="what emofair kmeans wrote: adds the cluster of every frame")
     parser.add_argument(
+        "--clusters",
+        metavar="FILE.json",
+        help="what emofair clusters wrote on that k-means: adds P(emotion | cluster) of every frame",
+    )
+    parser.add_argument(
         "--features-layer", metavar="N", type=int, help="layer of the k-means (default: the one it was fitted on)"
     )
     parser.add_argument(
@@ -91,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         kmeans=args.kmeans,
         features_layer=args.features_layer,
         features_checkpoint=args.features_checkpoint,
+        cluster_report=args.clusters,
     )
     rates = [timeline.facts[name] for name in ("file_sample_rate", "sample_rate")]
     if rates[0] != rates[1]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from emofair.encoders.speech import SpeechEncoder
 from emofair.errors import EmofairError
+from emofair.units.cluster_report import read_posterior
 from emofair.units.extractors import EncoderFeatures, Extractor, Options, open_extractor
 from emofair.units.feature_dump import cut_clip
 from emofair.units.kmeans import load_kmeans
@@ -18,8 +19,9 @@ from emofair.units.nearest import NearestCentroid
 class FrameClusters:
     """A k-means over frames of ``encoder``, or of the one in ``checkpoint``, which must have the same frames.
 
-    ``layer`` defaults to the one that the k-means was fitted on. Raises EmofairError for a k-means that was fitted on
-    other features, and for bare centroids without a ``layer``.
+    ``layer`` defaults to the one that the k-means was fitted on. With a ``report``, the JSON of `emofair clusters`,
+    ``emotions`` are its classes and P(emotion | cluster) [k, classes]. Raises EmofairError for a k-means that was
+    fitted on other features, for bare centroids without a ``layer`` and for a report of other clusters.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class FrameClusters:
         *,
         layer: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        report: str | os.PathLike[str] | None = None,
     ) -> None:
         self.kmeans = load_kmeans(path)
+        self.emotions = None if report is None else read_posterior(report, self.kmeans.k, self.kmeans.sha256)
         fitted = self.kmeans.facts.get("features", {}).get("source") or {}
         if fitted.get("features", "encoder") != "encoder":
             raise EmofairError(
@@ -65,6 +69,7 @@ class FrameClusters:
             "kmeans_sha256": self.kmeans.sha256,
             "k": self.kmeans.k,
             "features": self.extractor.source,
+            "report": report and os.fspath(report),
         }
 
     def _check_frames(self, encoder: SpeechEncoder, checkpoint: str | os.PathLike[str]) -> None:

@@ -73,6 +73,7 @@ class SpeechEmotionPredictor:
         kmeans: str | os.PathLike[str] | None = None,
         features_layer: int | None = None,
         features_checkpoint: str | os.PathLike[str] | None = None,
+        cluster_report: str | os.PathLike[str] | None = None,
     ) -> Timeline:
         """One recording frame by frame: what each adds to the logits, and the emotion of each.
 
@@ -91,4 +92,5 @@ class SpeechEmotionPredictor:
             kmeans=kmeans,
             features_layer=features_layer,
             features_checkpoint=features_checkpoint,
+            cluster_report=cluster_report,
         )

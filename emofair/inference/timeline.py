@@ -72,7 +72,8 @@ class Timeline:
     ``samples`` float32 [n] at `SAMPLE_RATE` are what was heard. ``times`` [T] are the centres of the frames and
     ``edges`` [T + 1] the borders half-way between them, from 0 to the end of the recording, in seconds. ``decisions``
     [T] are the classes after smoothing, of which ``segments`` are the runs. ``clusters`` [T] and ``cluster_runs`` are
-    None without a k-means. ``facts`` (JSON values): how it was made.
+    None without a k-means; ``cluster_posteriors`` [T, classes] are P(emotion | cluster of the frame) for each of
+    ``cluster_classes``, None without a report on the clusters. ``facts`` (JSON values): how it was made.
     """
 
     samples: np.ndarray
@@ -89,6 +90,8 @@ class Timeline:
     clusters: np.ndarray | None
     cluster_runs: list[ClusterRun] | None
     facts: dict[str, Any]
+    cluster_classes: tuple[str, ...] | None = None
+    cluster_posteriors: np.ndarray | None = None
 
     @property
     def label(self) -> str:
@@ -112,20 +115,23 @@ def timeline(
     kmeans: str | os.PathLike[str] | None = None,
     features_layer: int | None = None,
     features_checkpoint: str | os.PathLike[str] | None = None,
+    cluster_report: str | os.PathLike[str] | None = None,
 ) -> Timeline:
     """The timeline of a file (resampled and mixed to mono when need be) or of samples at 16 kHz.
 
     Recordings longer than ``window_seconds`` go through in windows every ``hop_seconds`` (default: half a window).
-    ``kmeans``, with ``features_layer`` and ``features_checkpoint``, as for `FrameClusters`. Raises EmofairError for a
-    model that does not split, a recording that is silent or shorter than a frame, and windows that leave frames out.
+    ``kmeans``, with ``features_layer``, ``features_checkpoint`` and ``cluster_report``, as for `FrameClusters`. Raises
+    EmofairError for a model that does not split, a recording that is silent or shorter than a frame, and windows that
+    leave frames out.
     """
     check_splits(model)
     smoothing = smoothing or Smoothing()
     window, hop = window_samples(model, window_seconds, hop_seconds)
-    clusters = open_clusters(model, kmeans, features_layer, features_checkpoint)
+    clusters = open_clusters(model, kmeans, features_layer, features_checkpoint, cluster_report)
     samples = _heard(model, wav)
     shares = decompose(model, samples, window, hop)
     ids = None if clusters is None else clusters.ids(samples, window_seconds)
+    emotions = clusters and clusters.emotions
     times, edges = frame_times(model, len(samples))
     decisions = smoothing.decide(shares.log_posteriors)
     posteriors = np.exp(shares.log_posteriors)
@@ -158,6 +164,8 @@ def timeline(
             "smoothing": smoothing.facts(),
             "clusters": clusters and clusters.facts,
         },
+        cluster_classes=emotions and emotions[0],
+        cluster_posteriors=emotions and emotions[1][ids],
     )
 
 
@@ -207,12 +215,15 @@ def open_clusters(
     kmeans: str | os.PathLike[str] | None,
     layer: int | None,
     checkpoint: str | os.PathLike[str] | None,
+    report: str | os.PathLike[str] | None = None,
 ) -> FrameClusters | None:
     """The k-means to label frames with; None where there is none."""
     if kmeans is not None:
-        return FrameClusters(kmeans, model.encoder, layer=layer, checkpoint=checkpoint)
+        return FrameClusters(kmeans, model.encoder, layer=layer, checkpoint=checkpoint, report=report)
     if layer is not None or checkpoint is not None:
         raise EmofairError("features of a k-means without the k-means", remedy="Give --kmeans too")
+    if report is not None:
+        raise EmofairError("a report on clusters without their k-means", file=report, remedy="Give --kmeans too")
     return None
 
 

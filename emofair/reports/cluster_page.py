@@ -103,6 +103,8 @@ def draw_transitions(path: str | os.PathLike[str], clusters: Clusters) -> None:
 def _summary(splits: Sequence[Clusters]) -> Table:
     header = ["split", "clips", "frames", "dead", "frames per run"]
     header += ["purity", "inverse purity", "NMI emotion", "NMI speaker"]
+    listened = any(clusters.silent is not None for clusters in splits)
+    header += ["silent"] if listened else []
     rows = []
     for clusters in splits:
         found = clusters.summary()
@@ -116,23 +118,27 @@ def _summary(splits: Sequence[Clusters]) -> Table:
                 f"{found['frames_per_run']:.1f}",
                 "–" if purity is None else f"{purity:.3f} ({majority:.3f})",
                 *(_figure(found[name]) for name in ("inverse_purity_emotion", "nmi_emotion", "nmi_speaker")),
+                *([_figure(found["silent"], 2)] if listened else ()),
             ]
         )
-    return Table(header, rows, numeric=8)
+    return Table(header, rows, numeric=len(header) - 1)
 
 
 def _clusters(clusters: Clusters) -> Table:
-    known = clusters.table is not None
-    header = ["cluster", "frames", *(clusters.classes if known else ()), *(["bits"] if known else ()), "clips"]
+    known, listened = clusters.table is not None, clusters.silent is not None
+    header = ["cluster", "frames", *((*clusters.classes, "bits") if known else ()), *(["silent"] if listened else ())]
     shares, bits = (clusters.posterior(), clusters.entropy()) if known else (None, None)
+    silent = clusters.silent_shares() if listened else None
     rows = []
     for index in order(clusters):
         row = [str(index), f"{clusters.counts[index]:,}"]
         if known:
             row += [_figure(share, 2) for share in shares[index]] + [_figure(bits[index], 2)]
+        if listened:
+            row.append(_figure(silent[index], 2))
         clips = ", ".join(f"{name} {share:.0%}" for name, share in clusters.top[index])
         rows.append([*row, clips or "–"])
-    return Table(header, rows)
+    return Table([*header, "clips"], rows)
 
 
 def _figure(value: float | None, digits: int = 3) -> str:

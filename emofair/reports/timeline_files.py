@@ -29,8 +29,11 @@ def record(timeline: Timeline, **facts: Any) -> dict[str, Any]:
     }
     if timeline.clusters is not None:
         frames["cluster"] = timeline.clusters.tolist()
-    for name, values in (("posterior", timeline.posteriors), ("contribution", timeline.contributions)):
-        for label, column in zip(classes, values.T, strict=True):
+    tables = [("posterior", classes, timeline.posteriors), ("contribution", classes, timeline.contributions)]
+    if timeline.cluster_posteriors is not None:
+        tables.append(("cluster_posterior", timeline.cluster_classes, timeline.cluster_posteriors))
+    for name, labels, values in tables:
+        for label, column in zip(labels, values.T, strict=True):
             frames[f"{name}_{label}"] = _numbers(column)
     return {
         **facts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,12 @@ def draw_timeline(path: str | os.PathLike[str], timeline: Timeline, title: str |
     Raises `MissingExtra` without matplotlib.
     """
     pyplot = open_pyplot()
-    heights = [1.0, 1.5, 0.9, 0.9] + ([0.9] if timeline.clusters is not None else [])
+    panels = {_draw_waveform: 1.0, _draw_posteriors: 1.5, _draw_attention: 0.9, _draw_contributions: 0.9}
+    if timeline.clusters is not None:
+        panels[_draw_clusters] = 0.9
+    if timeline.cluster_posteriors is not None:
+        panels[_draw_cluster_posteriors] = 0.9
+    heights = list(panels.values())
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             len(heights),
@@ -38,16 +44,14 @@ def draw_timeline(path: str | os.PathLike[str], timeline: Timeline, title: str |
             height_ratios=heights,
             layout="constrained",
         )
-        _draw_waveform(axes[0], timeline)
-        _draw_posteriors(axes[1], timeline)
-        _draw_attention(axes[2], timeline)
-        _draw_contributions(axes[3], timeline)
-        if timeline.clusters is not None:
-            _draw_clusters(axes[4], timeline)
+        for draw, axis in zip(panels, axes, strict=True):
+            draw(axis, timeline)
         axes[-1].set_xlabel("time (s)")
         axes[-1].set_xlim(0, timeline.seconds)
         figure.align_ylabels(axes)
-        patches, names = axes[1].get_legend_handles_labels()
+        legends = [axis.get_legend_handles_labels() for axis in axes]
+        patches = [patch for found, _ in legends for patch in found]
+        names = [name for _, found in legends for name in found]
         figure.legend(patches, names, loc="outside upper center", ncols=min(len(names), 6))
         if title:
             figure.suptitle(title)
@@ -94,16 +98,37 @@ def _draw_waveform(axes: Any, timeline: Timeline) -> None:
 
 
 def _draw_posteriors(axes: Any, timeline: Timeline) -> None:
-    edges, posteriors = thinned(timeline.edges, timeline.posteriors)
-    tops = np.cumsum(posteriors, axis=1)
-    below = np.zeros(len(posteriors))
-    for label, style, top in zip(timeline.classes, colours(len(timeline.classes)), tops.T, strict=True):
+    _stack(axes, timeline.edges, timeline.posteriors, colours(len(timeline.classes)), timeline.classes)
+    axes.set_ylabel("posterior")
+
+
+def _draw_cluster_posteriors(axes: Any, timeline: Timeline) -> None:
+    # An emotion has one colour in the whole figure; one that the model does not know comes after its own.
+    own = list(timeline.classes)
+    order = sorted(timeline.cluster_classes, key=lambda name: own.index(name) if name in own else len(own))
+    styles = dict(zip(dict.fromkeys(own + order), colours(len({*own, *order})), strict=True))
+    columns = [timeline.cluster_classes.index(name) for name in order]
+    unknown = [None if name in own else name for name in order]
+    _stack(axes, timeline.edges, timeline.cluster_posteriors[:, columns], [styles[name] for name in order], unknown)
+    axes.set_ylabel("P(emotion |\ncluster)")
+
+
+def _stack(
+    axes: Any,
+    edges: np.ndarray,
+    shares: np.ndarray,
+    styles: Sequence[dict[str, Any]],
+    labels: Sequence[str | None],
+) -> None:
+    """Fill [T, K] ``shares`` that add up to 1, one on the other."""
+    edges, shares = thinned(edges, shares)
+    below = np.zeros(len(shares))
+    for label, style, top in zip(labels, styles, np.cumsum(shares, axis=1).T, strict=True):
         bottom_line, top_line = (np.append(line, line[-1]) for line in (below, top))
         axes.fill_between(edges, bottom_line, top_line, step="post", linewidth=0, label=label, **style)
         below = top
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
-    axes.set_ylabel("posterior")
 
 
 def _draw_attention(axes: Any, timeline: Timeline) -> None:

@@ -6,8 +6,10 @@ and emotions go together, not how right the clusters are. A high agreement with 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from emofair.errors import EmofairError
 from emofair.metrics import clusters
 
 if TYPE_CHECKING:
+    from emofair.data.audio import PathLike
     from emofair.data.manifests import Utterance
 
 TOP_CLIPS = 3
@@ -27,7 +30,8 @@ class Clusters:
 
     ``table`` [k, classes] and ``speaker_table`` [k, speakers] count frames; ``transitions`` [k, k] counts steps from a
     frame's cluster (row) to the next frame's; ``top`` names for each cluster the clips of which it takes the largest
-    share, with the share. A table is None where some clip has no label, or no speaker.
+    share, with the share. A table is None where some clip has no label, or no speaker. ``silent`` [k] counts the silent
+    frames of each cluster; None where nobody asked.
     """
 
     split: str
@@ -39,6 +43,7 @@ class Clusters:
     speaker_table: np.ndarray | None
     transitions: np.ndarray
     top: tuple[tuple[tuple[str, float], ...], ...]
+    silent: np.ndarray | None = None
 
     @property
     def k(self) -> int:
@@ -55,6 +60,7 @@ class Clusters:
             "clusters": self.k,
             "dead": int((self.counts == 0).sum()),
             "frames_per_run": frames / runs,
+            "silent": None if self.silent is None else int(self.silent.sum()) / frames,
         }
         for name, table in (("emotion", self.table), ("speaker", self.speaker_table)):
             known = table is not None
@@ -73,6 +79,10 @@ class Clusters:
         """Entropy of that in bits, ``[k]``."""
         return clusters.entropies(self.table)
 
+    def silent_shares(self) -> np.ndarray:
+        """Share of the frames of each cluster that are silent, ``[k]``; nan for a dead one."""
+        return np.divide(self.silent, self.counts, out=np.full(self.k, np.nan), where=self.counts > 0)
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         known = {
@@ -86,17 +96,24 @@ class Clusters:
             **self.summary(),
             "counts": self.counts.tolist(),
             **known,
+            "silent_frames": None if self.silent is None else self.silent.tolist(),
             "transitions": self.transitions.tolist(),
             "top_clips": [[[name, round(share, 4)] for name, share in clips] for clips in self.top],
         }
 
 
 def describe(
-    units: Sequence[np.ndarray], items: Sequence[Utterance], k: int, split: str, classes: Sequence[str] = ()
+    units: Sequence[np.ndarray],
+    items: Sequence[Utterance],
+    k: int,
+    split: str,
+    classes: Sequence[str] = (),
+    silent: Sequence[np.ndarray] | None = None,
 ) -> Clusters:
     """The clusters of ``units``, one array of ids [frames] per clip of ``items``.
 
-    ``classes`` are kept in their order, with those that ``items`` have besides after them.
+    ``classes`` are kept in their order, with those that ``items`` have besides after them. ``silent`` says of each
+    frame whether it is.
     """
     lengths = np.array([len(ids) for ids in units])
     ids = np.concatenate(units)
@@ -124,7 +141,37 @@ def describe(
         counted([u.speaker for u in items], speakers),
         np.bincount(steps, minlength=k * k).reshape(k, k),
         _top(ids, lengths, [u.id for u in items], k),
+        None if silent is None else np.bincount(ids[np.concatenate(silent)], minlength=k),
     )
+
+
+def read_posterior(path: PathLike, k: int, kmeans_sha256: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Classes and P(emotion | cluster) [k, classes] of the first split in what `emofair clusters` wrote as JSON.
+
+    A cluster that has no frame there gets the share of each emotion in all frames. Raises EmofairError for another
+    file, for clusters of another k-means than ``kmeans_sha256``, and for clips without labels.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        known, first = content["kmeans_sha256"], content["splits"][0]
+        classes, table = first["classes"], first["frames_by_emotion"]
+        table = None if table is None else np.array(table, dtype=np.float64).reshape(-1, len(classes))
+    except OSError as error:
+        raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
+    except (ValueError, TypeError, LookupError):
+        raise EmofairError(
+            "is not what emofair clusters wrote", file=path, remedy="Give the .json beside its page"
+        ) from None
+    if known not in (None, kmeans_sha256) or (table is not None and len(table) != k):
+        raise EmofairError(
+            "describes clusters of another k-means", file=path, remedy="Run emofair clusters on labels of this one"
+        )
+    if table is None:
+        raise EmofairError(
+            "knows no emotions: some clips had no label", file=path, remedy="Describe clusters of a labelled split"
+        )
+    counts = table.sum(axis=1, keepdims=True)
+    return tuple(classes), np.where(counts > 0, table / np.maximum(counts, 1), table.sum(axis=0) / counts.sum())
 
 
 def stability(runs: Mapping[str, Sequence[np.ndarray]]) -> list[tuple[str, str, float]]:

@@ -19,10 +19,25 @@ EXAMPLE = ROOT / "examples" / "flea"
 pytest.importorskip("espeakng_loader", reason="the extra 'demo' is not installed")
 
 
+HIDE = """
+mkdir held_out
+for clip in $(tail -n +2 data/toy/fold1/test.tsv | cut -f 1); do mv data/toy/wav/$(basename $clip) held_out; done
+export FOLD=data/toy/fold1"""
+BRING_BACK = """
+ls held_out > held_out.txt
+mv held_out/* data/toy/wav
+emofair evaluate --checkpoint"""
+
+
 @pytest.fixture(scope="module")
 def pasted(tmp_path_factory):
-    """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates."""
+    """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates.
+
+    The files of the test clips are away until evaluation: a stage before it that opens one ends the shell.
+    """
     changes = {
+        "export FOLD=data/toy/fold1": HIDE,
+        "emofair evaluate --checkpoint": BRING_BACK,
         "--clips 300": "--clips 100",
         "optimization.max_epoch=3": "optimization.max_epoch=1",
         "optimization.max_update=20": "optimization.max_update=6",
@@ -39,6 +54,12 @@ def test_every_stage_of_the_page_runs(pasted):
     assert metrics["encoder"].startswith("hubert") and metrics["pooling"] == "attention"
     assert "FLEA" in (exp / "RESULTS.md").read_text()
     assert len(list((exp / "timelines").iterdir())) == 4
+
+
+def test_no_stage_before_evaluation_opens_a_held_out_clip(pasted):
+    away = (pasted / "held_out.txt").read_text().split()
+    tested = [Path(item.path).name for item in read_split(pasted / "data" / "toy" / "fold1", "test")]
+    assert len(tested) > 5 and away == sorted(tested)
 
 
 def test_no_stage_has_seen_the_held_out_clips(pasted):

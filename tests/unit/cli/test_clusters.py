@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from emofair.cli.main import main
 from emofair.data.manifests import read_split
 from emofair.reports.cluster_page import order
 from emofair.testing.clips import tone_corpus
 from emofair.units.cluster_report import describe
+from emofair.units.silence import silent_frames
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,31 @@ def test_page_pictures_and_every_figure(corpus, labelled, tmp_path, capsys):
     for name in ("clusters_emotions.png", "clusters_transitions.png"):
         assert name in page and (tmp_path / name).stat().st_size > 3000
     assert "data:image/png;base64" in out.with_suffix(".html").read_text()
+
+
+def test_silence_is_counted_where_it_is_asked_for(corpus, labelled, tmp_path, capsys):
+    labels = labelled / "units-1" / "train.km6"
+    made = ["clusters", str(labels), "--manifest", str(corpus), "--out", str(tmp_path / "c.md")]
+    assert main([*made, "--silence-db", "0.05"]) == 0
+    (found,) = json.loads((tmp_path / "c.json").read_text())["splits"]
+    items, units = read_split(corpus, "train"), read(labels)
+    silent = [
+        silent_frames(soundfile.read(u.path)[0], len(ids), 160, 0.05) for u, ids in zip(items, units, strict=True)
+    ]
+    expected = np.bincount(np.concatenate(units)[np.concatenate(silent)], minlength=6)
+    assert found["silent_frames"] == expected.tolist() and 0 < found["silent"] < 0.9
+    page = (tmp_path / "c.md").read_text()
+    assert page.count("| silent |") == 2 and f" {found['silent']:.2f} |" in page
+    assert main(made) == 0
+    assert "silent" not in (tmp_path / "c.md").read_text()
+    for level in ("0", "nan", "-3"):
+        assert main([*made, "--silence-db", level]) == 2
+        assert "Give --silence-db above 0, as 40" in capsys.readouterr().err
+    bare = tmp_path / "train.km6"
+    bare.write_bytes(labels.read_bytes())
+    made[1] = str(bare)
+    assert main([*made, "--silence-db", "40"]) == 2
+    assert "train.km6: nothing says how many frames a second has" in capsys.readouterr().err
 
 
 def test_clusters_are_ordered_by_emotion_dead_ones_last(corpus):

@@ -82,6 +82,36 @@ def test_all_files_agree(home, tmp_path, capsys):
     assert [tier.name for tier in read_textgrid(out / "talk.TextGrid").tiers] == ["emotion"]
 
 
+def test_emotions_of_the_clusters(home, tmp_path, capsys):
+    made = ["--manifest", home / "corpus", "--split", "train"]
+    features = ["--checkpoint", home / "attention" / "checkpoint_best.pt", "--layer", 2, "--out", tmp_path / "features"]
+    units = ["--features", tmp_path / "features", "--split", "train", "--kmeans", home / "km5.npz", "--out", tmp_path]
+    clusters = [tmp_path / "train.km5", "--manifest", home / "corpus", "--out", tmp_path / "states.md"]
+    for words in (["features", *features, *made], ["units", *units], ["clusters", *clusters]):
+        assert main([*map(str, words)]) == 0
+    known = ["--kmeans", home / "km5.npz", "--clusters", tmp_path / "states.json"]
+    assert timeline(home, tmp_path / "out", *known) == 0
+    frames = json.loads((tmp_path / "out" / "talk.timeline.json").read_text())["frames"]
+    described = json.loads((tmp_path / "states.json").read_text())["splits"][0]
+    table = np.array(described["frames_by_emotion"], dtype=float)
+    for i, label in enumerate(described["classes"]):
+        expected = [table[c, i] / table[c].sum() for c in frames["cluster"]]
+        assert frames[f"cluster_posterior_{label}"] == pytest.approx(expected, abs=1e-8)
+    with open(tmp_path / "out" / "talk.timeline.csv", encoding="utf-8", newline="") as file:
+        assert f"cluster_posterior_{label}" in next(csv.reader(file))
+    capsys.readouterr()
+    np.save(tmp_path / "other.npy", np.load(home / "km5.npz")["centroids"] + 1)
+    for more, told in (
+        (["--clusters", tmp_path / "states.json"], "states.json: a report on clusters without their k-means"),
+        (["--kmeans", tmp_path / "other.npy", "--features-layer", 2, *known[2:]], "describes clusters of another k-m"),
+        ([*known[:2], "--clusters", tmp_path / "train.km5.json"], "train.km5.json: is not what emofair clusters wrote"),
+        ([*known[:2], "--clusters", tmp_path / "gone.json"], "gone.json: cannot be read (No such file or directory)"),
+    ):
+        assert timeline(home, tmp_path / "bad", *more) == 2
+        assert told in capsys.readouterr().err
+    assert names(tmp_path / "bad") == []
+
+
 @pytest.mark.parametrize("window", [[], ["--window-seconds", "0.5"]])
 def test_the_logits_are_those_of_evaluate(home, tmp_path, window):
     checkpoint = home / "attention" / "checkpoint_best.pt"

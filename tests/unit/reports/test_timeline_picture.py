@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,6 +53,24 @@ def test_the_picture_has_the_colours_of_the_classes_and_is_the_same_each_time(tm
         assert (image == rgb).all(axis=-1).sum() > 500
     timeline_picture.draw_timeline(tmp_path / "c.png", example(clusters=False), "a title")
     assert pixels(tmp_path / "c.png").shape[0] < image.shape[0] and 900 < image.shape[1] < 1200
+
+
+def test_the_emotions_of_clusters_have_the_colours_of_the_classes(tmp_path):
+    made = example()
+    # In another order, with one that the model does not know; every frame is class 2 alone.
+    shares = np.tile([0.0, 1.0, 0.0, 0.0], (120, 1))
+    known = replace(made, cluster_classes=("other", "class2", "class0", "class1"), cluster_posteriors=shares)
+    timeline_picture.draw_timeline(tmp_path / "a.png", known)
+    timeline_picture.draw_timeline(tmp_path / "b.png", made)
+    more, before = pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png")
+    assert more.shape[0] > before.shape[0]
+
+    def drawn(image, which):
+        colour = timeline_picture.PALETTE[which]
+        return int((image == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1).sum())
+
+    grown = [drawn(more, i) - drawn(before, i) for i in range(4)]
+    assert grown[2] > 20000 and max(grown[0], grown[1]) < 5000 and 0 < grown[3] < 2000  # in the legend
 
 
 def test_one_frame_many_classes_and_an_hour(tmp_path):

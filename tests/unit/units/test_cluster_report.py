@@ -1,12 +1,14 @@
 """The figures of clusters, by hand and against scikit-learn."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
-from emofair.units.cluster_report import describe, stability
+from emofair.units.cluster_report import describe, read_posterior, stability
 
 ITEMS = [
     Utterance("a", "a.wav", label="sad", speaker="x"),
@@ -34,6 +36,21 @@ def test_by_hand():
     assert summary["purity_emotion"] == 8 / 9 and summary["majority_emotion"] == 5 / 9
     assert summary["inverse_purity_emotion"] == 7 / 9
     assert found.top[0] == (("c", 1.0), ("a", 2 / 3)) and found.top[2] == ()
+
+
+def test_a_cluster_that_nobody_saw_has_the_emotions_of_all_frames(tmp_path):
+    found = describe(UNITS, ITEMS, 5, "train").as_json()
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"kmeans_sha256": "x", "splits": [found]}))
+    classes, shares = read_posterior(path, 5, "x")
+    assert classes == ("angry", "sad")
+    np.testing.assert_allclose(shares, [[0, 1], [0.75, 0.25], [4 / 9, 5 / 9], [1, 0], [4 / 9, 5 / 9]])
+    for k, known in ((5, "y"), (6, "x")):
+        with pytest.raises(EmofairError, match="another k-means"):
+            read_posterior(path, k, known)
+    path.write_text(json.dumps({"kmeans_sha256": None, "splits": [{**found, "frames_by_emotion": None}]}))
+    with pytest.raises(EmofairError, match="knows no emotions"):
+        read_posterior(path, 5, "x")
 
 
 def test_mutual_information_is_scikit_learns():
