@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from emofair.checkpoints.trained_on import trained_on
 from emofair.data.leak_check import hash_id
@@ -29,15 +31,22 @@ mv held_out/* data/toy/wav
 emofair evaluate --checkpoint"""
 
 
+CPT_START = "emofair convert $HUBERT --to fairseq --reset-labels $K --out $EXP/cpt_start.pt"
+CPT_END = "checkpoint.save_dir=$PWD/$EXP/cpt $SHORT"
+
+
 @pytest.fixture(scope="module")
 def pasted(tmp_path_factory):
     """A folder in which all blocks but those of Snakemake were run in one shell, with fewer clips and updates.
 
-    The files of the test clips are away until evaluation: a stage before it that opens one ends the shell.
+    The files of the test clips are away until evaluation: a stage before it that opens one ends the shell. CPT is
+    stopped half-way and started again.
     """
     changes = {
         "export FOLD=data/toy/fold1": HIDE,
         "emofair evaluate --checkpoint": BRING_BACK,
+        CPT_START: f"{CPT_START}\nfor updates in 3 6; do",
+        CPT_END: f"{CPT_END} optimization.max_update=$updates > $EXP/cpt_$updates.out 2>&1; done",
         "--clips 300": "--clips 100",
         "optimization.max_epoch=3": "optimization.max_epoch=1",
         "optimization.max_update=20": "optimization.max_update=6",
@@ -54,6 +63,14 @@ def test_every_stage_of_the_page_runs(pasted):
     assert metrics["encoder"].startswith("hubert") and metrics["pooling"] == "attention"
     assert "FLEA" in (exp / "RESULTS.md").read_text()
     assert len(list((exp / "timelines").iterdir())) == 4
+
+
+def test_a_stopped_cpt_goes_on(pasted):
+    first, second = ((pasted / "exp" / "flea1" / f"cpt_{updates}.out").read_text() for updates in (3, 6))
+    assert "cpt_start.pt" in first and "@ 3 updates" not in first
+    assert re.search(r"Loaded checkpoint \S*/cpt/checkpoint_last.pt \(epoch \d+ @ 3 updates\)", second)
+    stored = torch.load(pasted / "exp" / "flea1" / "cpt" / "checkpoint_last.pt", weights_only=False)
+    assert stored["optimizer_history"][-1]["num_updates"] == 6
 
 
 def test_no_stage_before_evaluation_opens_a_held_out_clip(pasted):
