@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -26,10 +27,13 @@ NO_HEADS = "Leave --heads out"
 
 @dataclasses.dataclass(frozen=True)
 class NewLabels:
-    """Other labels to predict: ``n`` of them, called 0 to n - 1. A table of embeddings says what the labels mean, so it
-    never stays, even where as many rows are there; the projection in front of it may (``keep_projection``)."""
+    """Other labels to predict: for each of ``sizes`` a set, called 0 to size - 1, with a projection of its own.
 
-    n: int
+    A table of embeddings says what the labels mean, so it never stays, even where as many rows are there; the
+    projection in front of it may (``keep_projection``), as long as there is one set.
+    """
+
+    sizes: tuple[int, ...]
     keep_projection: bool = False
     seed: int = _SEED
 
@@ -69,29 +73,31 @@ def write(
         write_checkpoint(checkpoint, out)
         return Written(sorted(loaded.pretraining), [])
     with configuration_of(loaded.path):
-        symbols = loaded.symbols if keep_labels else ()
+        sets: list[Sequence[str]] = [loaded.symbols if keep_labels else ()]
         if labels is not None:
-            symbols = tuple(map(str, range(labels.n)))
-        checkpoint, left_out, new = _checkpoint(loaded, labels, symbols, facts or {})
+            sets = [tuple(map(str, range(n))) for n in labels.sizes]
+        checkpoint, left_out, new = _checkpoint(loaded, labels, sets, facts or {})
     write_checkpoint(checkpoint, out)
     return Written(left_out, new)
 
 
 def _checkpoint(
-    loaded: LoadedSpeech, labels: NewLabels | None, symbols: Sequence[str], facts: Mapping[str, Any]
+    loaded: LoadedSpeech, labels: NewLabels | None, sets: Sequence[Sequence[str]], facts: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     spec, given = loaded.spec, loaded.pretraining
-    options = _model_options(loaded)
+    options = _model_options(loaded, len(sets))
     seed = _SEED if labels is None else labels.seed
-    heads = _heads(loaded, options, symbols, seed)
+    dictionaries = [_dictionary(symbols) for symbols in sets]
+    heads = _heads(loaded, options, dictionaries, seed)
     if labels is not None:
         stays = "final_proj." if labels.keep_projection else ()
         given = {name: value for name, value in given.items() if name.startswith(stays)}
     kept = {name: given[name] for name in heads if name in given and given[name].shape == heads[name].shape}
     new = {name: value for name, value in heads.items() if name not in kept}
     hubert = spec.kind == "hubert"
+    names = json.dumps(["km"] if len(sets) == 1 else [f"km{len(symbols)}" for symbols in sets])
     task = (
-        ["--task", "hubert_pretraining", "--labels", '["km"]', "--label-rate", "50"]
+        ["--task", "hubert_pretraining", "--labels", names, "--label-rate", "50"]
         if hubert
         else [*("--task", "audio_pretraining")]
     )
@@ -100,7 +106,7 @@ def _checkpoint(
     arguments += ["--sample-rate", str(spec.sample_rate), *(["--normalize"] if spec.normalize else [])]
     cfg = configuration(arguments, options)
     criterion = "HubertCriterion" if hubert else "Wav2vecCriterion"
-    task_state = {"dictionaries": [_dictionary(symbols)]} if hubert else {}
+    task_state = {"dictionaries": dictionaries} if hubert else {}
     if labels is not None:
         task_state[LABELS] = {}
     checkpoint = stored_form(cfg, {**loaded.state, **kept, **new}, {**task_state, **facts}, criterion)
@@ -119,8 +125,11 @@ def _dictionary(symbols: Sequence[str]) -> Any:
     return dictionary
 
 
-def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
-    """All options of fairseq's model: the encoder's, those of the input that are known, shapes as they are."""
+def _model_options(loaded: LoadedSpeech, n_sets: int) -> dict[str, Any]:
+    """All options of fairseq's model: the encoder's, those of the input that are known, shapes as they are.
+
+    A HuBERT is to have ``n_sets`` sets of labels.
+    """
     from fairseq.models.hubert.hubert import HubertConfig
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 
@@ -133,11 +142,13 @@ def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
     options |= options_of(loaded.spec)
     given = loaded.pretraining
     options["final_dim"] = _FINAL_DIM.get(loaded.spec.embed_dim, 256)
-    if "final_proj.weight" in given:
+    if "label_embs_concat" in given:
+        options["final_dim"] = given["label_embs_concat"].shape[1]
+    elif "final_proj.weight" in given:
         options["final_dim"] = given["final_proj.weight"].shape[0]
     options["target_glu"] = any(name.startswith("target_glu.") for name in given)
     if loaded.spec.kind == "hubert":
-        return options | {"untie_final_proj": False}
+        return options | {"untie_final_proj": n_sets > 1}
     options["quantize_targets"] = "quantizer.vars" in given or "project_q.weight" not in given
     if "quantizer.vars" in given:
         rows, width = given["quantizer.vars"].shape[1:]
@@ -146,7 +157,7 @@ def _model_options(loaded: LoadedSpeech) -> dict[str, Any]:
     return options
 
 
-def _heads(loaded: LoadedSpeech, options: dict[str, Any], symbols: Sequence[str], seed: int) -> dict[str, Tensor]:
+def _heads(loaded: LoadedSpeech, options: dict[str, Any], dictionaries: list[Any], seed: int) -> dict[str, Tensor]:
     """What fairseq's model has beside its encoder, with fresh weights (the same for the same sizes)."""
     from fairseq.models.hubert.hubert import HubertConfig, HubertModel
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
@@ -158,7 +169,7 @@ def _heads(loaded: LoadedSpeech, options: dict[str, Any], symbols: Sequence[str]
         torch.manual_seed(seed)
         if loaded.spec.kind == "hubert":
             task = HubertPretrainingConfig(sample_rate=loaded.spec.sample_rate, label_rate=50)
-            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, [_dictionary(symbols)])
+            model = HubertModel(HubertConfig(**options | {"label_rate": 50}), task, dictionaries)
         else:
             model = Wav2Vec2Model(Wav2Vec2Config(**options))
     return {name: value for name, value in model.state_dict().items() if name.startswith(PRETRAINING)}

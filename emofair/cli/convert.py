@@ -11,7 +11,8 @@ Known inputs: fine-tuned checkpoints of the original robertaEMO code (arXiv 2008
 and WavLM of fairseq, Microsoft, Hugging Face, torchaudio and FT-w2v2-ser, to fairseq (a file) or hf (a folder for
 transformers). Weights come out bit for bit; what has no place in the other form is listed. --reset-labels gives a
 HuBERT a new, random table of label embeddings, for fairseq's hubert_pretraining to go on with other cluster ids
-(--finetune-from-model): ids of another clustering mean something else even where there are as many. --heads keeps what
+(--finetune-from-model): ids of another clustering mean something else even where there are as many. With several K
+(50,200) there are several sets of labels at once, task.labels=[km50,km200]. --heads keeps what
 a HuBERT has on top, under the names of FLEA's original code (arXiv 2312.16383) in Hugging Face folders: of pre-training
 the label embeddings, of fine-tuning the classifier, which --to fairseq makes a checkpoint for the commands here. --to
 npy is for a pickled k-means of scikit-learn: its centroids, as every command here reads them.
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--speech-heads", metavar="N", type=int, help="those of the speech encoder, if it does not tell"
     )
     parser.add_argument(
-        "--reset-labels", metavar="K", type=int, help="HuBERT to fairseq: forget its labels, expect K others"
+        "--reset-labels", metavar="K[,K...]", help="HuBERT to fairseq: forget its labels, expect K others (of each set)"
     )
     parser.add_argument(
         "--keep-final-proj", action="store_true", help="with --reset-labels: keep the projection in front of them"
@@ -161,6 +162,15 @@ def _new_labels(args: argparse.Namespace):
         raise EmofairError("--reset-labels is for fairseq's pre-training", remedy="Use --to fairseq")
     if args.heads:
         raise EmofairError("--reset-labels and --heads exclude each other", remedy="Give one of them")
-    if args.reset_labels < 2:
+    try:
+        sizes = tuple(map(int, args.reset_labels.split(",")))
+    except ValueError:
+        raise EmofairError(
+            f"--reset-labels {args.reset_labels}: not numbers of labels",
+            remedy="Give one, as 50, or several, as 50,200",
+        ) from None
+    if min(sizes) < 2:
         raise EmofairError(f"--reset-labels {args.reset_labels}: nothing can be told apart", remedy="Give 2 or more")
-    return NewLabels(args.reset_labels, args.keep_final_proj, args.seed)
+    if len(sizes) > 1 and args.keep_final_proj:
+        raise EmofairError("--keep-final-proj: several sets of labels have several projections", remedy="Leave it out")
+    return NewLabels(sizes, args.keep_final_proj, args.seed)

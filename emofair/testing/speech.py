@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,19 +262,21 @@ def _options(spec: SpeechSpec) -> dict[str, Any]:
     return options
 
 
-def write_frame_labels(corpus: Path, k: int = 9, splits: Sequence[str] = ("train", "valid")) -> None:
-    """Frame labels ``{split}.km`` of made-up clusters beside the lists of ``splits``, with their dictionary."""
+def write_frame_labels(corpus: Path, k: int = 9, splits: Sequence[str] = ("train", "valid"), name: str = "km") -> None:
+    """Frame labels ``{split}.{name}`` of made-up clusters beside the lists of ``splits``, with their dictionary."""
     for split in splits:
         sizes = [int(line.split("\t")[1]) for line in (corpus / f"{split}.tsv").read_text().splitlines()[1:]]
         rows = [" ".join(str(t % k) for t in range((n - 400) // 320 + 1)) for n in sizes]
-        (corpus / f"{split}.km").write_text("\n".join(rows) + "\n")
-    (corpus / "dict.km.txt").write_text("".join(f"{label} 1\n" for label in range(k)))
+        (corpus / f"{split}.{name}").write_text("\n".join(rows) + "\n")
+    (corpus / f"dict.{name}.txt").write_text("".join(f"{label} 1\n" for label in range(k)))
 
 
-def hubert_pretraining_arguments(corpus: Path, start: Path, save_dir: Path) -> list[object]:
+def hubert_pretraining_arguments(
+    corpus: Path, start: Path, save_dir: Path, labels: Sequence[str] = ("km",)
+) -> list[object]:
     """fairseq-train's arguments for one update of stock HuBERT pre-training that goes on from ``start``."""
     return [
-        *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", '["km"]'),
+        *(corpus, "--task", "hubert_pretraining", "--label-dir", corpus, "--labels", json.dumps(list(labels))),
         *("--label-rate", 50, "--arch", "hubert", "--criterion", "hubert"),
         *(*_shape_arguments(start, _HUBERT_SHAPE), "--mask-prob", 0.3),
         *("--mask-length", 3, "--optimizer", "adam", "--lr", "1e-4", "--batch-size", 2, "--max-update", 1),

@@ -89,11 +89,14 @@ def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str
     if table is None:
         return
     rows, n_labels = table.shape[0], sum(len(dictionary) for dictionary in task.dictionaries)
-    known = as_dict(stored.get("task_state")).get(LABELS)
+    state = as_dict(stored.get("task_state"))
+    known, n_sets = state.get(LABELS), len(state.get("dictionaries") or task.dictionaries)
     what = None
-    if rows != n_labels:
-        expected, given = rows - SPECIAL_LABELS, n_labels - SPECIAL_LABELS
-        what = f"expects {expected} labels, and dict.{task.cfg.labels[0]}.txt has {given}"
+    if rows != n_labels or n_sets != len(task.dictionaries):
+        expected = rows - SPECIAL_LABELS * n_sets
+        given = [len(dictionary) - SPECIAL_LABELS for dictionary in task.dictionaries]
+        has = ", ".join(f"dict.{name}.txt has {n}" for name, n in zip(task.cfg.labels, given, strict=True))
+        what = f"expects {expected} labels, and {has}"
     elif known is None and not resumes:
         what = "has learned labels of its own, which mean something else than those of another clustering"
     elif known and known != identity(task, split):

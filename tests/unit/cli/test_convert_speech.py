@@ -12,6 +12,7 @@ from emofair.checkpoints.speech import load_speech_encoder
 from emofair.checkpoints.trained_on import trained_on
 from emofair.cli.main import main
 from emofair.encoders.speech import SpeechEncoder
+from emofair.errors import EmofairError
 from emofair.testing.clips import noise_manifests, tone_corpus
 from emofair.testing.commands import train_here
 from emofair.testing.speech import CLASSES as CLASSES_OF_HUBERT
@@ -232,12 +233,41 @@ def test_hubert_pretraining_goes_on_with_reset_labels_and_remembers_what_was_see
     assert trained_on(train(tmp_path / "again.pt", tmp_path / "cpt"))["trained_ids"] == seen
 
 
+def test_several_sets_of_labels_at_once(tmp_path, capsys):
+    corpus = tone_corpus(tmp_path / "tones", {"train": 4, "valid": 2}, seconds=(1.0, 1.2))
+    for k in (5, 9):
+        write_frame_labels(corpus, k, name=f"km{k}")
+    first = tiny_speech_checkpoint(tmp_path / "first.pt", "hubert")
+    convert(capsys, first, "fairseq", tmp_path / "start.pt", "--reset-labels", "5,9")
+    model, cfg = stock(tmp_path / "start.pt")  # strictly
+    assert cfg.task.labels == ["km5", "km9"]
+    assert model.label_embs_concat.shape == (5 + 4 + 9 + 4, 12) and model.final_proj.out_features == 2 * 12
+    words = hubert_pretraining_arguments(corpus, tmp_path / "start.pt", tmp_path / "save", ("km5", "km9"))
+    train_here([*words, "--untie-final-proj"])
+    trained = tmp_path / "save" / "checkpoint_last.pt"
+    before, after = (safe.load(path)["model"]["label_embs_concat"] for path in (tmp_path / "start.pt", trained))
+    # Both tables have learned: ids of the first are rows 4 to 8, of the second 13 to 21.
+    assert ((after - before).abs().amax(dim=1) > 0)[[*range(4, 9), *range(13, 22)]].all()
+    # It is an encoder like any other, and gets one set again.
+    assert_equal(
+        load_speech_encoder(trained).state, load_speech_encoder(tmp_path / "save" / "checkpoint_best.pt").state
+    )
+    convert(capsys, trained, "fairseq", tmp_path / "again.pt", "--reset-labels", "7")
+    assert stock(tmp_path / "again.pt")[0].label_embs_concat.shape == (11, 12)
+    write_frame_labels(corpus, 18, name="km18")  # a table of as many rows
+    for k in (9, 18):
+        with pytest.raises(EmofairError, match=rf"expects 14 labels, and dict\.km{k}\.txt has {k}"):
+            train_here(hubert_pretraining_arguments(corpus, tmp_path / "start.pt", tmp_path / "other", (f"km{k}",)))
+
+
 @pytest.mark.parametrize(
     ("kind", "to", "options", "told"),
     [
         ("wav2vec2", "fairseq", ("--reset-labels", "5"), "wav2vec2 has no labels that could be reset"),
         ("hubert", "hf", ("--reset-labels", "5"), "--reset-labels is for fairseq's pre-training"),
         ("hubert", "fairseq", ("--reset-labels", "1"), "--reset-labels 1: nothing can be told apart"),
+        ("hubert", "fairseq", ("--reset-labels", "5,"), "--reset-labels 5,: not numbers of labels"),
+        ("hubert", "fairseq", ("--reset-labels", "5,9", "--keep-final-proj"), "several sets of labels have several"),
         ("hubert", "fairseq", ("--keep-final-proj",), "does nothing without --reset-labels"),
     ],
 )
