@@ -52,7 +52,8 @@ def draw_timeline(path: str | os.PathLike[str], timeline: Timeline, title: str |
         legends = [axis.get_legend_handles_labels() for axis in axes]
         patches = [patch for found, _ in legends for patch in found]
         names = [name for _, found in legends for name in found]
-        figure.legend(patches, names, loc="outside upper center", ncols=min(len(names), 6))
+        rows = -(-len(names) // 6)
+        figure.legend(patches, names, loc="outside upper center", ncols=-(-len(names) // rows))
         if title:
             figure.suptitle(title)
         save_png(figure, path)
