@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     items = {split: read_split(args.manifest, split) for split, _ in named}
 
-    def read(path: str, split: str, k: int) -> list:
-        check_record(read_record(path), items[split], path)
+    def read(path: str, record: dict, split: str, k: int) -> list:
+        check_record(record, items[split], path)
         return read_units(path, len(items[split]), k)
 
     records = [read_record(path) for path in args.labels]
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise EmofairError(
             "the labels are of several k-means", remedy="Name one k-means' labels; those of others go to --others"
         )
-    units = [read(path, split, k) for path, (split, k) in zip(args.labels, named, strict=True)]
+    units = [read(path, record, *each) for path, record, each in zip(args.labels, records, named, strict=True)]
     classes = read_labels(args.manifest)
     splits = []
     for path, record, each, (split, k) in zip(args.labels, records, units, named, strict=True):
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.others:
         labelled = {args.labels[0]: units[0]}
         for path in args.others.split(","):
-            labelled[path] = read(path, named[0][0], _split_and_k(path, named[0][0])[1])
+            labelled[path] = read(path, read_record(path), *_split_and_k(path, named[0][0]))
         agreement = cluster_report.stability(labelled)
     pictures = can_draw()
     try:

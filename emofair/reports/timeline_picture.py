@@ -105,11 +105,11 @@ def _draw_posteriors(axes: Any, timeline: Timeline) -> None:
 
 def _draw_cluster_posteriors(axes: Any, timeline: Timeline) -> None:
     # An emotion has one colour in the whole figure; one that the model does not know comes after its own.
-    own = list(timeline.classes)
-    order = sorted(timeline.cluster_classes, key=lambda name: own.index(name) if name in own else len(own))
-    styles = dict(zip(dict.fromkeys(own + order), colours(len({*own, *order})), strict=True))
+    every = list(dict.fromkeys((*timeline.classes, *timeline.cluster_classes)))
+    styles = dict(zip(every, colours(len(every)), strict=True))
+    order = [name for name in every if name in timeline.cluster_classes]
     columns = [timeline.cluster_classes.index(name) for name in order]
-    unknown = [None if name in own else name for name in order]
+    unknown = [None if name in timeline.classes else name for name in order]
     _stack(axes, timeline.edges, timeline.cluster_posteriors[:, columns], [styles[name] for name in order], unknown)
     axes.set_ylabel("P(emotion |\ncluster)")
 

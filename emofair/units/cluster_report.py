@@ -72,8 +72,7 @@ class Clusters:
 
     def posterior(self) -> np.ndarray:
         """P(emotion | cluster), ``[k, classes]``; nan in the row of a dead cluster."""
-        totals = self.counts[:, None].astype(float)
-        return np.divide(self.table, totals, out=np.full(self.table.shape, np.nan), where=totals > 0)
+        return _shares(self.table, self.counts[:, None])
 
     def entropy(self) -> np.ndarray:
         """Entropy of that in bits, ``[k]``."""
@@ -81,7 +80,7 @@ class Clusters:
 
     def silent_shares(self) -> np.ndarray:
         """Share of the frames of each cluster that are silent, ``[k]``; nan for a dead one."""
-        return np.divide(self.silent, self.counts, out=np.full(self.k, np.nan), where=self.counts > 0)
+        return _shares(self.silent, self.counts)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
@@ -170,8 +169,8 @@ def read_posterior(path: PathLike, k: int, kmeans_sha256: str) -> tuple[tuple[st
         raise EmofairError(
             "knows no emotions: some clips had no label", file=path, remedy="Describe clusters of a labelled split"
         )
-    counts = table.sum(axis=1, keepdims=True)
-    return tuple(classes), np.where(counts > 0, table / np.maximum(counts, 1), table.sum(axis=0) / counts.sum())
+    shares = _shares(table, table.sum(axis=1, keepdims=True))
+    return tuple(classes), np.where(np.isnan(shares), table.sum(axis=0) / table.sum(), shares)
 
 
 def stability(runs: Mapping[str, Sequence[np.ndarray]]) -> list[tuple[str, str, float]]:
@@ -192,6 +191,11 @@ def stability(runs: Mapping[str, Sequence[np.ndarray]]) -> list[tuple[str, str, 
         for i, first in enumerate(names)
         for second in names[i + 1 :]
     ]
+
+
+def _shares(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """``counts`` as shares of ``totals``; nan where there is nothing to share."""
+    return np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
 
 
 def _top(

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emofair.checkpoints.fairseq_form import as_dict
 from emofair.data.audio import SAMPLE_RATE, read_audio
 from emofair.errors import EmofairError
+from emofair.units.mfcc import WINDOW
 
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
     from emofair.data.manifests import Utterance
 
-# Samples of a frame: what HuBERT's convolutions and the windows of MFCCs see.
-WINDOW = 400
-
 
 def silent_frames(wav: np.ndarray, n_frames: int, hop: int, below_db: float) -> np.ndarray:
     """Bool [n_frames]: frames, every ``hop`` samples of wav [n], more than ``below_db`` dB below the loudest one.
 
-    All frames of a clip of zeros are silent.
+    A frame is as long as those of MFCCs, and as what HuBERT's convolutions see. All frames of a clip of zeros are
+    silent.
     """
     energy = np.concatenate([[0.0], np.cumsum(np.square(wav, dtype=np.float64))])
     first = np.arange(n_frames) * hop
@@ -46,7 +46,7 @@ def silence_of(
 
     if not 0 < below_db < np.inf:
         raise EmofairError(f"silence {below_db} dB below the loudest frame", remedy="Give --silence-db above 0, as 40")
-    rate = record.get("features", {}).get("frame_rate")
+    rate = as_dict(record.get("features")).get("frame_rate")
     if not rate:
         raise EmofairError(
             "nothing says how many frames a second has", file=path, remedy="Make the labels with emofair units"

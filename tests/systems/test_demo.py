@@ -62,6 +62,7 @@ def test_snakefile_trains_scores_and_reports_and_does_nothing_twice(demo):
     run(*command, cwd=home, PATH=path_with_environment())
     table = (home / "results" / "RESULTS.md").read_text()
     assert "robertaEMO, speech" in table and "robertaEMO, text" in table
+    assert "learning curves of" in table and "no learning curves" not in table
     again = run(*command, cwd=home, PATH=path_with_environment()).stdout
     assert "Nothing to be done" in again
 

@@ -43,14 +43,18 @@ def pixels(path):
     return (np.asarray(image.imread(path))[..., :3] * 255).round().astype(int)
 
 
+def drawn(image, colour):
+    """Pixels of a colour."""
+    return int((image == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1).sum())
+
+
 def test_the_picture_has_the_colours_of_the_classes_and_is_the_same_each_time(tmp_path):
     timeline_picture.draw_timeline(tmp_path / "a.png", example())
     timeline_picture.draw_timeline(tmp_path / "b.png", example())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     image = pixels(tmp_path / "a.png")
     for colour in timeline_picture.PALETTE[:3]:
-        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        assert (image == rgb).all(axis=-1).sum() > 500
+        assert drawn(image, colour) > 500
     timeline_picture.draw_timeline(tmp_path / "c.png", example(clusters=False), "a title")
     assert pixels(tmp_path / "c.png").shape[0] < image.shape[0] and 900 < image.shape[1] < 1200
 
@@ -64,12 +68,7 @@ def test_the_emotions_of_clusters_have_the_colours_of_the_classes(tmp_path):
     timeline_picture.draw_timeline(tmp_path / "b.png", made)
     more, before = pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png")
     assert more.shape[0] > before.shape[0]
-
-    def drawn(image, which):
-        colour = timeline_picture.PALETTE[which]
-        return int((image == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(axis=-1).sum())
-
-    grown = [drawn(more, i) - drawn(before, i) for i in range(4)]
+    grown = [drawn(more, colour) - drawn(before, colour) for colour in timeline_picture.PALETTE[:4]]
     assert grown[2] > 20000 and max(grown[0], grown[1]) < 5000 and 0 < grown[3] < 2000  # in the legend
 
 
