@@ -21,7 +21,7 @@ def arguments(corpus, *extra):
 
 
 def test_the_log_file_of_a_real_training(corpus, tmp_path):
-    train_here(arguments(corpus, "--log-format", "json", "--log-file", tmp_path / "train.log"))
+    train_here(arguments(corpus, "--log-format", "json", "--log-file", tmp_path / "train.log", "--save-dir", tmp_path))
     curves = read_log(tmp_path / "train.log")
     assert set(curves.values) == {"train", "valid"} and curves.validation() == "valid"
     for subset in curves.values:
