@@ -10,7 +10,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,26 @@ def gemm_ceiling(dtype: torch.dtype, device: str = "cpu", size: int = 2048, repe
     a @ b
     best = min(seconds(lambda: a @ b, device) for _ in range(repeats))
     return 2 * size**3 / best
+
+
+class Ceiling:
+    """The best rates of matrix products on this machine, looked at again and again while sides take turns.
+
+    Where others use the machine, too, one look says little: sides would seem to be faster than the products.
+    """
+
+    def __init__(self, dtypes: Iterable[torch.dtype], device: str = "cpu") -> None:
+        self.rates = dict.fromkeys(dtypes, 0.0)
+        self.device = device
+
+    def look(self) -> None:
+        """Measure again."""
+        for dtype, best in self.rates.items():
+            self.rates[dtype] = max(best, gemm_ceiling(dtype, self.device))
+
+    def share(self, flops: float, took: float, dtype: torch.dtype) -> str:
+        """``flops`` in ``took`` seconds as a share of the products in ``dtype``."""
+        return f"{flops / took / self.rates[dtype]:.0%}"
 
 
 class Peak(NamedTuple):
@@ -153,13 +173,15 @@ def _next(pipe: Any) -> tuple[Any] | None:
     return None
 
 
-def take_turns(sides: Mapping[str, Side], count: int, warm_up: int = 1) -> dict[str, float]:
-    """Seconds per turn of each side: the median of ``count``, which they take in alternating order."""
+def take_turns(sides: Mapping[str, Side], count: int, ceiling: Ceiling, warm_up: int = 1) -> dict[str, float]:
+    """Seconds per turn of each side: the median of ``count``, which they take in alternating order; between them
+    ``ceiling`` is measured."""
     for side in sides.values():
         side.wait()
     times: dict[str, list[float]] = {name: [] for name in sides}
     order = list(sides)
     for index in range(warm_up + count):
+        ceiling.look()
         for name in order if index % 2 else order[::-1]:
             took, _ = sides[name].turn(index)
             if index >= warm_up:

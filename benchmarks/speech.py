@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import common
@@ -19,6 +19,7 @@ import numpy as np
 import speech_sides as sides
 import torch
 
+from emofair.device import has_fast_bf16
 from emofair.testing.speech import write_frame_labels
 
 MASKS = (
@@ -27,28 +28,34 @@ MASKS = (
 )
 READING = (
     "bf16 is autocast; on a CPU without bf16 in hardware ours leaves it out, as --autocast-bf16 does there, and "
-    "computes in fp32. *of GEMM*: operations per second as a share of the rate of a 2048 x 2048 matrix "
-    "product in the same precision, measured in the same run. *GB*: peak resident memory of the side's process (on a "
-    "GPU, of the GPU)."
+    "computes in fp32. *of GEMM*: operations per second as a share of the best rate of a 2048 x 2048 matrix "
+    "product in the precision that the side computes in, measured between the turns. *GB*: peak resident memory of the "
+    "side's process (on a GPU, of the GPU)."
 )
 
 
-def precision_of(name: str) -> torch.dtype:
-    """The numbers of a precision's matrix products."""
-    return common.PRECISIONS[name] or torch.float32
+def computed_in(side: str, precision: str, device: str) -> torch.dtype:
+    """The numbers of a side's matrix products."""
+    dtype = common.PRECISIONS[precision] or torch.float32
+    return torch.float32 if side.startswith("ours") and not has_fast_bf16(torch.device(device)) else dtype
+
+
+def ceiling_of(names: Iterable[str], precision: str, device: str) -> common.Ceiling:
+    """The rates of matrix products in all that the sides compute in."""
+    return common.Ceiling({computed_in(name, precision, device) for name in names}, device)
 
 
 def compare(
     names: Mapping[str, Callable[[], common.Side]], args: argparse.Namespace, precision: str, flops: float, what: str
 ) -> list[list[str]]:
     """One row per side: median seconds, how much faster ours is, share of the ceiling, memory."""
-    ceiling = common.gemm_ceiling(precision_of(precision), args.device)
+    ceiling = ceiling_of(names, precision, args.device)
     started = {name: start() for name, start in names.items()}
-    times = common.take_turns(started, args.count)
+    times = common.take_turns(started, args.count, ceiling)
     rows = []
     for name, side in started.items():
         ratio = f"**{times[name] / times['ours']:.2f}**" if name != "ours" else ""
-        share = f"{flops / times[name] / ceiling:.0%}"
+        share = ceiling.share(flops, times[name], computed_in(name, precision, args.device))
         rows.append([what, precision, name, f"{times[name]:.3f}", ratio, share, f"{side.close().total:.2f}"])
         print(" | ".join(rows[-1]), flush=True)
     return rows
@@ -147,12 +154,13 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                 "ours": ("ours", None),
                 "ours, front-end cache": ("ours", f"{temporary}/cache-{precision}"),
             }
-            ceiling = common.gemm_ceiling(precision_of(precision), args.device)
+            ceiling = ceiling_of(runs, precision, args.device)
             flops = sides.clip_flops(args.epoch_size, lengths, training=True)
             reference = None
             # One after another, large models fit into memory; several epochs of each take turns.
             for group in [list(runs)] if args.epochs > 1 else [[label] for label in runs]:
-                for label, (took, filled, count, padded, memory) in epochs_of(group, runs, args, options).items():
+                finished = epochs_of(group, runs, args, options, ceiling)
+                for label, (took, filled, count, padded, memory) in finished.items():
                     reference = reference or took
                     figures = [
                         f"{took:.1f}",
@@ -160,7 +168,7 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                         "" if filled is None else f"{filled:.1f}",
                         str(count),
                         f"{1 - total / padded:.0%}",
-                        f"{flops / took / ceiling:.0%}",
+                        ceiling.share(flops, took, computed_in(label, precision, args.device)),
                         f"{memory:.2f}",
                     ]
                     rows.append([args.epoch_size, precision, label, *figures])
@@ -180,14 +188,16 @@ def epoch(args: argparse.Namespace, write: Callable) -> None:
                 )
 
 
-def epochs_of(group: list[str], runs: Mapping, args: argparse.Namespace, options: dict) -> dict[str, tuple]:
+def epochs_of(
+    group: list[str], runs: Mapping, args: argparse.Namespace, options: dict, ceiling: common.Ceiling
+) -> dict[str, tuple]:
     """Seconds of an epoch and of filling the cache, batches, padded seconds and memory of each side in ``group``."""
     started = {
         label: common.Side(sides.epoch_side, args.device, name=runs[label][0], cache=runs[label][1], **options)
         for label in group
     }
     filled = {label: side.turn()[0] if runs[label][1] else None for label, side in started.items()}
-    times = common.take_turns(started, args.epochs, warm_up=0)
+    times = common.take_turns(started, args.epochs, ceiling, warm_up=0)
     found = {}
     for label, side in started.items():
         _, count, padded = side.result
@@ -221,13 +231,13 @@ def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | N
                 name: common.Side(sides.features_side, args.device, name=name, **options)
                 for name in ("ours", "transformers")
             }
-            ceiling = common.gemm_ceiling(precision_of(precision), args.device)
+            ceiling = ceiling_of(started, precision, args.device)
             flops = sides.clip_flops(args.size, lengths, training=False, layers=layer)
-            times = common.take_turns(started, max(1, args.count // 2))
+            times = common.take_turns(started, max(1, args.count // 2), ceiling)
             for name, side in started.items():
                 ratio = f"**{times[name] / times['ours']:.2f}**" if name != "ours" else ""
                 rate = [f"{count / times[name]:.2f}", f"{total / times[name]:.1f}"]
-                share = f"{flops / times[name] / ceiling:.0%}"
+                share = ceiling.share(flops, times[name], computed_in(name, precision, args.device))
                 rows.append([args.size, precision, name, *rate, ratio, share, f"{side.close().total:.2f}"])
                 print(" | ".join(rows[-1]), flush=True)
             write(
