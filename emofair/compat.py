@@ -53,6 +53,7 @@ def apply() -> None:
     _import_user_dir_once()
     _wrap_argument_parsing()
     _wrap_checkpoint_loading()
+    _wrap_folders_of_checkpoints()
     _wrap_weight_loading()
     stock_pretraining.install()
     _show_in_one_line_under_hydra()
@@ -298,6 +299,39 @@ def _wrap_checkpoint_loading() -> None:
             raise EmofairError("no such checkpoint", file=str(error).partition(": ")[2]) from None
 
     checkpoint_utils.load_model_ensemble_and_task = load_model_ensemble_and_task
+
+
+def _wrap_folders_of_checkpoints() -> None:
+    """One line about a checkpoint to go on from that is not there, and a folder that cannot be written to."""
+    from fairseq import checkpoint_utils
+
+    original = checkpoint_utils.load_checkpoint
+    original_verify = checkpoint_utils.verify_checkpoint_directory
+
+    @functools.wraps(original)
+    def load_checkpoint(cfg, *args, **kwargs):
+        start = cfg.finetune_from_model
+        if start and not os.path.exists(start):
+            raise EmofairError(
+                "no such checkpoint",
+                file=start,
+                remedy="Correct --finetune-from-model (checkpoint.finetune_from_model)",
+            )
+        return original(cfg, *args, **kwargs)
+
+    @functools.wraps(original_verify)
+    def verify_checkpoint_directory(save_dir):
+        try:
+            original_verify(save_dir)
+        except OSError as error:
+            raise EmofairError(
+                f"nothing can be written there ({error.strerror})",
+                file=save_dir,
+                remedy="Name another folder by --save-dir (checkpoint.save_dir)",
+            ) from None
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
+    checkpoint_utils.verify_checkpoint_directory = verify_checkpoint_directory
 
 
 def _wrap_weight_loading() -> None:

@@ -30,12 +30,16 @@ _validated_ids: Any = None
 
 def install() -> None:
     """Put the checks into fairseq's classes."""
+    from fairseq.data import FileAudioDataset, HubertDataset
     from fairseq.models.hubert import hubert
     from fairseq.tasks.audio_pretraining import AudioPretrainingTask
     from fairseq.tasks.hubert_pretraining import HubertPretrainingTask
 
     for task in (AudioPretrainingTask, HubertPretrainingTask):
         task.load_dataset = _checked(task, task.load_dataset)
+    HubertPretrainingTask.load_dictionaries = _told(HubertPretrainingTask.load_dictionaries)
+    HubertDataset.get_audio = _finite(HubertDataset.get_audio, _hubert_audio)
+    FileAudioDataset.__getitem__ = _finite(FileAudioDataset.__getitem__, _file_audio)
     HubertPretrainingTask.valid_step = _with_masks_of_its_own(HubertPretrainingTask.valid_step)
     hubert.compute_mask_indices = _seeded_in_validation(hubert.compute_mask_indices)
 
@@ -51,7 +55,7 @@ def _checked(task: type, original: Any) -> Any:
         ours = os.path.isfile(os.path.join(self.cfg.data, f"{split}.meta.tsv"))
         items = manifests.read_split(self.cfg.data, split) if ours or is_hubert(self) else []
         if ours:
-            check_whole_files(self.cfg.data, split, items)
+            check_audio(self.cfg.data, split, items)
         if is_hubert(self):
             label_check.check_labels(self, split, items)
         original(self, split, *args, **kwargs)
@@ -70,28 +74,86 @@ def is_hubert(task: Any) -> bool:
     return type(task) is HubertPretrainingTask and not task.fine_tuning and task.cfg.label_rate > 0
 
 
-def check_whole_files(data: str, split: str, items: Sequence[manifests.Utterance]) -> None:
-    """Raise `EmofairError` for clips that these tasks cannot read: they take whole files, and those at 16 kHz alone."""
+def check_audio(data: str, split: str, items: Sequence[manifests.Utterance]) -> None:
+    """Raise `EmofairError` for clips that these tasks cannot read, and would not name, or would not be told of.
+
+    They take whole files, those at 16 kHz alone, and believe the list of what lengths these are.
+    """
     remedy = "Prepare the corpus with --write-audio, which gives every clip a file of its own"
-    for item in items:
+    for row, item in enumerate(items, start=2):
         if item.start is not None or item.end is not None:
             raise EmofairError(
                 f"{item.id} is cut from a longer recording, all of which fairseq's pre-training would hear",
                 file=os.path.join(data, f"{split}.tsv"),
+                row=row,
                 remedy=remedy,
             )
-    if manifests.read_corpus(data).get("resample"):
-        for item in items:
-            if (rate := audio_info(item.path).sample_rate) != SAMPLE_RATE:
+        found = audio_info(item.path)
+        if found.sample_rate != SAMPLE_RATE:
+            raise EmofairError(
+                f"is at {found.sample_rate} Hz, and fairseq's pre-training does not resample",
+                file=item.path,
+                remedy=remedy,
+            )
+        if found.n_samples != item.n_samples:
+            raise EmofairError(
+                f"{found.n_samples} samples, the list of split {split} says {item.n_samples}",
+                file=item.path,
+                remedy="Prepare the corpus again",
+            )
+
+
+def _finite(original: Any, audio_of: Any) -> Any:
+    """What reads a clip of a data set, refusing samples that are none; ``audio_of`` finds its samples and its file."""
+
+    @functools.wraps(original)
+    def read(self, index):
+        found = original(self, index)
+        samples, path = audio_of(self, index, found)
+        if not samples.isfinite().all():
+            raise EmofairError("samples are NaN or infinite", file=path, remedy="Re-export the file")
+        return found
+
+    return read
+
+
+def _hubert_audio(dataset: Any, index: int, samples: Any) -> tuple[Any, str]:
+    return samples, os.path.join(dataset.audio_root, dataset.audio_names[index])
+
+
+def _file_audio(dataset: Any, index: int, sample: dict[str, Any]) -> tuple[Any, str]:
+    name = dataset.fnames[index]
+    name = dataset.text_compressor.decompress(name if isinstance(name, str | bytes) else name.as_py())
+    return sample["source"], os.path.join(dataset.root_dir, name)
+
+
+def _told(original: Any) -> Any:
+    """``load_dictionaries``, with one line about what cannot be read."""
+    from fairseq.data import Dictionary
+
+    @functools.wraps(original)
+    def load_dictionaries(self):
+        for label in [] if self.cfg.fine_tuning else self.cfg.labels:
+            path = os.path.join(self.get_label_dir(), f"dict.{label}.txt")
+            try:
+                Dictionary.load(path)
+            except Exception as error:
+                missing = isinstance(error, OSError)
                 raise EmofairError(
-                    f"is at {rate} Hz, and fairseq's pre-training does not resample", file=item.path, remedy=remedy
-                )
+                    "no such dictionary of labels" if missing else f"is no dictionary of labels ({error})",
+                    file=path,
+                    remedy="Name what emofair units wrote: its folder by task.label_dir, and task.labels=[km50]",
+                ) from None
+        return original(self)
+
+    return load_dictionaries
 
 
 def remember(task: Any, split: str, ours: bool) -> None:
     """Note in the task's state, and so in every checkpoint, what is trained on: clips, and the labels of frames.
 
-    What the weights have seen before came into the state with their checkpoint.
+    What the weights have seen before came into the state with their checkpoint. The splits that were loaded before
+    choose among the checkpoints.
     """
     state = task.state.state_dict
     if is_hubert(task):
@@ -101,7 +163,9 @@ def remember(task: Any, split: str, ours: bool) -> None:
         if is_hubert(task):
             records = [read_record(path) for path in label_check.files(task, split).values()]
             earlier += [as_dict(record["trained_on"]) for record in records if record.get("trained_on")]
-        state.update(leak_check.facts_of(task.cfg.data, [split], earlier=earlier, uses_labels=False))
+        validates = [each for each in task.datasets if each != split]
+        facts = leak_check.facts_of(task.cfg.data, [split], selects=validates, earlier=earlier, uses_labels=False)
+        state.update(facts)
 
 
 def check_restored(trainer: Any, path: str) -> None:

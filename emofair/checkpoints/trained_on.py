@@ -30,8 +30,8 @@ def trained_on(path: PathLike, trust: bool | None = None) -> dict[str, Any] | No
     state = as_dict(checkpoint.get("task_state"))
     told = leak_check.only_facts(state) if leak_check.TRAINED_IDS in state else None
     cfg = {name: as_dict(part) for name, part in as_dict(checkpoint.get("cfg")).items()}
-    data = cfg.get("task", {}).get("data")
-    split = cfg.get("dataset", {}).get("train_subset", "train")
+    data, dataset = cfg.get("task", {}).get("data"), cfg.get("dataset", {})
+    split = dataset.get("train_subset", "train")
     stock = cfg.get("task", {}).get("_name") in _UNLABELLED
     if (told is not None and not stock) or not data or data == os.devnull:
         return told
@@ -40,8 +40,9 @@ def trained_on(path: PathLike, trust: bool | None = None) -> dict[str, Any] | No
     before = cfg.get("checkpoint", {}).get("finetune_from_model")
     earlier = [told, trained_on(before) if before and os.path.isfile(before) else None]
     earlier += [as_dict(record.get("trained_on")) for record in _label_records(cfg["task"], split)]
-    uses_labels = not stock
-    return leak_check.facts_of(data, [split], earlier=[facts for facts in earlier if facts], uses_labels=uses_labels)
+    validates = () if dataset.get("disable_validation") else str(dataset.get("valid_subset") or "valid").split(",")
+    earlier = [facts for facts in earlier if facts]
+    return leak_check.facts_of(data, [split], selects=validates, earlier=earlier, uses_labels=not stock)
 
 
 def _label_records(task: dict[str, Any], split: str) -> list[dict[str, Any]]:

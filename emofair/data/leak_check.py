@@ -2,10 +2,11 @@
 
 A stage keeps in its task state (and so in its checkpoint) what `facts_of` returns: the fold, and ``trained_ids``, the
 sorted hashes of all ids that it, or a stage that it started from, was trained on; ``labelled_ids`` are those of them
-whose labels were used. A hash is the first 8 bytes of the
-SHA-256 of the id, as 16 hexadecimal digits: 10,000 ids take 170 kB, and among 100,000 trained and 10,000 held-out ids
-a chance hit has a probability of 5e-11. The corpus is no part of it, so the same corpus prepared from another source is
-recognised; two corpora that happen to use the same ids are taken for one, and the guard then errs on the safe side.
+whose labels were used. ``selected_ids`` and ``labelled_selected_ids`` are those that chose a checkpoint, by validation.
+A hash is the first 8 bytes of the SHA-256 of the id, as 16 hexadecimal digits: 10,000 ids take 170 kB, and among
+100,000 trained and 10,000 held-out ids a chance hit has a probability of 5e-11. The corpus is no part of it, so the
+same corpus prepared from another source is recognised; two corpora that happen to use the same ids are taken for one,
+and the guard then errs on the safe side.
 
 Before a fold is trained or scored with weights of an earlier stage, `check_disjoint` compares these with the ids of
 the fold's valid and test splits. Where a checkpoint knows nothing (those of stock fairseq tasks), the folder that it
@@ -31,7 +32,12 @@ TRAINED_IDS = "trained_ids"
 LABELLED_IDS = "labelled_ids"
 """Key of the hashes of ids whose labels were used; where it is missing, all were."""
 
-_FACTS = ("corpus", "fold", TRAINED_IDS, LABELLED_IDS)
+SELECTED_IDS = "selected_ids"
+"""Key of the hashes of ids that chose the checkpoint."""
+
+# What is noted of all ids, and the key of those whose labels were used.
+_LABELLED = {TRAINED_IDS: LABELLED_IDS, SELECTED_IDS: "labelled_selected_ids"}
+_FACTS = ("corpus", "fold", *_LABELLED, *_LABELLED.values())
 HELD_OUT = ("test", "valid")
 _DIGITS = 16
 
@@ -59,21 +65,26 @@ def facts_of(
     corpus_dir: PathLike,
     splits: Iterable[str] = ("train",),
     *,
+    selects: Iterable[str] = (),
     earlier: Iterable[Mapping[str, Any]] = (),
     uses_labels: bool = True,
 ) -> dict[str, Any]:
     """What a stage that trains on ``splits`` of a corpus folder stores: {"corpus", "fold", "trained_ids", ...}.
 
-    ``earlier`` are the facts of the stages whose weights or labels it uses; their ids are taken over.
+    ``selects`` are the splits that choose its checkpoint; those that the corpus lacks are passed over. ``earlier`` are
+    the facts of the stages whose weights or labels it uses; their ids are taken over.
     """
-    corpus = read_corpus(corpus_dir)
-    hashes = {hash_id(u.id) for split in splits for u in read_split(corpus_dir, split)}
-    labelled = set(hashes) if uses_labels else set()
-    for facts in earlier:
-        hashes.update(trained_hashes(facts) or ())
-        labelled.update(trained_hashes(facts, labelled=True) or ())
-    names = {"corpus": corpus.get("name"), "fold": corpus.get("fold")}
-    return {**names, TRAINED_IDS: sorted(hashes), LABELLED_IDS: sorted(labelled)}
+    corpus, earlier = read_corpus(corpus_dir), list(earlier)
+    facts = {"corpus": corpus.get("name"), "fold": corpus.get("fold")}
+    used = {TRAINED_IDS: splits, SELECTED_IDS: set(selects) & {*splits_of(corpus_dir)}}
+    for name, labelled_name in _LABELLED.items():
+        hashes = {hash_id(u.id) for split in used[name] for u in read_split(corpus_dir, split)}
+        labelled = set(hashes) if uses_labels else set()
+        for facts_before in earlier:
+            hashes.update(_hashes(facts_before, name) or ())
+            labelled.update(_hashes(facts_before, name, labelled=True) or ())
+        facts |= {name: sorted(hashes), labelled_name: sorted(labelled)}
+    return facts
 
 
 def only_facts(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,11 +99,15 @@ def trained_hashes(trained: Trained, *, labelled: bool = False) -> set[str] | No
     """
     if isinstance(trained, (str, os.PathLike)):
         return {hash_id(u.id) for u in read_split(trained, "train")}
-    hashes = trained.get(LABELLED_IDS if labelled and LABELLED_IDS in trained else TRAINED_IDS)
+    return _hashes(trained, TRAINED_IDS, labelled=labelled)
+
+
+def _hashes(facts: Mapping[str, Any], name: str, *, labelled: bool = False) -> set[str] | None:
+    hashes = facts.get(_LABELLED[name] if labelled and _LABELLED[name] in facts else name)
     if hashes is None:
         return None
     if isinstance(hashes, str) or not all(isinstance(each, str) and len(each) == _DIGITS for each in hashes):
-        raise EmofairError(f"{TRAINED_IDS} is no list of hashes of {_DIGITS} digits")
+        raise EmofairError(f"{name} is no list of hashes of {_DIGITS} digits")
     return set(hashes)
 
 
@@ -106,11 +121,13 @@ def check_disjoint(
     corpus_dir: PathLike,
     *,
     splits: Sequence[str] = HELD_OUT,
+    validates: Sequence[str] = ("valid",),
     name: PathLike | None = None,
     labelled: bool = False,
 ) -> bool:
     """Refuse weights of a stage that was trained on what a corpus folder validates or tests on.
 
+    So are weights that were chosen by what is in one of the ``splits``, except those that ``validates`` names.
     ``name`` says in the error where the weights come from, by default the folder ``trained``. With ``labelled``,
     training without labels is allowed. Splits that the corpus lacks are passed over. Returns False when nothing could
     be compared, because the facts do not say what was trained on. Raises `EmofairError` with the folds and some of the
@@ -120,21 +137,23 @@ def check_disjoint(
     if hashes is None:
         return False
     if isinstance(trained, (str, os.PathLike)):
-        name, its_fold = name or trained, read_corpus(trained).get("fold")
+        name, its_fold, selected = name or trained, read_corpus(trained).get("fold"), None
     else:
-        its_fold = trained.get("fold")
+        its_fold, selected = trained.get("fold"), _hashes(trained, SELECTED_IDS, labelled=labelled)
     fold = read_corpus(corpus_dir).get("fold")
     for split in splits:
         if split not in splits_of(corpus_dir):
             continue
-        shared = leaked(hashes, read_split(corpus_dir, split))
-        if shared:
-            raise EmofairError(
-                f"trained{_fold('in', its_fold)} on {len(shared)} utterances that are in the {split} split"
-                f"{_fold('of', fold)}, {os.fspath(corpus_dir)} ({_some(shared)})",
-                file=name,
-                remedy="Take the checkpoint of the same fold: a score with this one would not be a test score",
-            )
+        items = read_split(corpus_dir, split)
+        used = {"trained{} on": hashes, "chosen{} by": () if split in validates else selected or ()}
+        for how, seen in used.items():
+            if shared := leaked(seen, items):
+                raise EmofairError(
+                    f"{how.format(_fold('in', its_fold))} {len(shared)} utterances that are in the {split} split"
+                    f"{_fold('of', fold)}, {os.fspath(corpus_dir)} ({_some(shared)})",
+                    file=name,
+                    remedy="Take the checkpoint of the same fold: a score with this one would not be a test score",
+                )
     return True
 
 

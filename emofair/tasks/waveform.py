@@ -28,9 +28,9 @@ def write_option(cfg: DictConfig, **values: object) -> None:
 class WaveformTask(EmofairTask):
     """Base of tasks on utterance corpora with audio.
 
-    A checkpoint remembers all that it, and the stages before it, were trained on. Under the clean protocol weights of a
-    stage that saw what the fold validates or tests on are refused, and so is scoring a model on what it has seen; under
-    the transductive one, where labels were used.
+    A checkpoint remembers all that it, and the stages before it, were trained on and chosen by. Under the clean
+    protocol weights of a stage that saw what the fold validates or tests on are refused, and so is scoring a model on
+    what it has seen; under the transductive one, where labels were used.
     """
 
     seen: Optional[Mapping[str, Any]] = None
@@ -59,7 +59,11 @@ class WaveformTask(EmofairTask):
             for source, facts in earlier.items():
                 self._refuse(facts, source, leak_check.HELD_OUT)
             self.seen = leak_check.facts_of(
-                self.cfg.data, [self.subsets.train], earlier=earlier.values(), uses_labels=self.uses_labels
+                self.cfg.data,
+                [self.subsets.train],
+                selects=self.subsets.valid,
+                earlier=earlier.values(),
+                uses_labels=self.uses_labels,
             )
         return super().build_model(cfg, from_checkpoint)
 
@@ -79,13 +83,14 @@ class WaveformTask(EmofairTask):
 
     def _refuse(self, facts: Mapping[str, Any], source: str, splits: tuple[str, ...]) -> None:
         protocol = str(self.cfg.protocol)
+        held_out = {"splits": splits, "validates": self.subsets.valid, "name": source}
         try:
-            leak_check.check_disjoint(facts, self.cfg.data, splits=splits, name=source)
+            leak_check.check_disjoint(facts, self.cfg.data, **held_out)
         except EmofairError as error:
             if protocol == "clean":
                 raise
             if protocol == "transductive":
-                leak_check.check_disjoint(facts, self.cfg.data, splits=splits, name=source, labelled=True)
+                leak_check.check_disjoint(facts, self.cfg.data, **held_out, labelled=True)
             logger.warning("protocol %s: %s: %s", protocol, source, error.what)
 
     def facts(self) -> dict[str, object]:

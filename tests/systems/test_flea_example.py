@@ -82,10 +82,12 @@ def test_no_stage_before_evaluation_opens_a_held_out_clip(pasted):
 
 def test_no_stage_has_seen_the_held_out_clips(pasted):
     fold, exp = pasted / "data" / "toy" / "fold1", pasted / "exp" / "flea1"
-    train = sorted(hash_id(item.id) for item in read_split(fold, "train"))
-    for stage, labelled in (("tapt", []), ("taft", train), ("cpt", train), ("FLEA/run1", train)):
+    train, valid = (sorted(hash_id(item.id) for item in read_split(fold, split)) for split in ("train", "valid"))
+    for stage, with_labels in (("tapt", False), ("taft", True), ("cpt", True), ("FLEA/run1", True)):
         facts = trained_on(exp / stage / "checkpoint_best.pt")
-        assert (facts["trained_ids"], facts["labelled_ids"]) == (train, labelled), stage
+        assert (facts["trained_ids"], facts["selected_ids"]) == (train, valid), stage
+        labelled = (facts["labelled_ids"], facts["labelled_selected_ids"])
+        assert labelled == ((train, valid) if with_labels else ([], [])), stage
 
 
 def test_all_systems_folds_and_seeds_are_planned(tmp_path):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -44,6 +44,7 @@ def test_what_was_heard_is_known_without_the_folder_and_from_elsewhere(corpus, w
     train_here(wav2vec2_pretraining_arguments(Path("tones"), wav2vec2, Path("tapt")))
     expected = trained_on(tmp_path / "tapt" / "checkpoint_last.pt")
     assert len(expected["trained_ids"]) == 4 and expected["labelled_ids"] == []
+    assert expected["selected_ids"] == []  # it did not validate
     shutil.rmtree(corpus)
     monkeypatch.chdir("/")
     assert trained_on(tmp_path / "tapt" / "checkpoint_last.pt") == expected
@@ -68,7 +69,7 @@ def test_a_second_corpus_adds_to_what_was_heard(corpus, wav2vec2, tmp_path):
 def test_wavlm_keeps_what_it_was_trained_on(tmp_path):
     path = tiny_speech_checkpoint(tmp_path / "wavlm.pt", "wavlm")
     stored = safe.load(path)
-    facts = {"corpus": "c", "fold": "1", "trained_ids": ["0" * 16], "labelled_ids": []}
+    facts = {"corpus": "c", "fold": "1", "trained_ids": ["0" * 16], "labelled_ids": [], "selected_ids": ["1" * 16]}
     torch.save(stored | {"task_state": facts}, path)
     convert(path, "--to", "fairseq", "--out", tmp_path / "again.pt")
     assert trained_on(tmp_path / "again.pt") == facts
@@ -96,13 +97,53 @@ def test_clips_cut_from_longer_recordings_are_refused(task, corpus, tmp_path):
         train_here(arguments(tmp_path / "cut", start, tmp_path / "run"))
 
 
-def test_audio_at_another_rate_is_refused(corpus, wav2vec2, tmp_path):
-    wav = next((corpus / "wav").glob("train_*.wav"))
-    samples, _ = soundfile.read(wav)
-    soundfile.write(wav, samples, 48000)
-    facts = json.loads((corpus / "corpus.json").read_text())
-    (corpus / "corpus.json").write_text(json.dumps(facts | {"resample": True}))
-    with pytest.raises(EmofairError, match=rf"{wav.name}: is at 48000 Hz.*--write-audio"):
+@pytest.mark.parametrize(
+    "rate, seconds, told",
+    [
+        (48000, 1, r"is at 48000 Hz.*--write-audio"),
+        (16000, 0.5, r"8000 samples, the list of split train says \d+\. Prepare"),
+    ],
+)
+def test_audio_that_is_not_the_lists_is_refused(rate, seconds, told, corpus, wav2vec2, tmp_path):
+    wav = sorted((corpus / "wav").glob("train_*.wav"))[0]
+    soundfile.write(wav, np.zeros(round(rate * seconds)), rate)
+    with pytest.raises(EmofairError, match=rf"{wav.name}: {told}"):
+        train_here(wav2vec2_pretraining_arguments(corpus, wav2vec2, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("task, split", [("wav2vec2", "train"), ("hubert", "valid")])
+def test_samples_that_are_none_are_refused_in_validation_too(task, split, corpus, tmp_path):
+    wav = sorted((corpus / "wav").glob(f"{split}_*.wav"))[0]
+    samples, _ = soundfile.read(wav, dtype="float32")
+    samples[5] = np.nan
+    soundfile.write(wav, samples, 16000, subtype="FLOAT")
+    start = tiny_speech_checkpoint(tmp_path / "first.pt", task)
+    arguments = wav2vec2_pretraining_arguments
+    if task == "hubert":
+        write_frame_labels(corpus)
+        convert(start, "--to", "fairseq", "--reset-labels", 9, "--out", tmp_path / "start.pt")
+        start, arguments = tmp_path / "start.pt", hubert_pretraining_arguments
+    with pytest.raises(EmofairError, match=rf"{wav.name}: samples are NaN or infinite\. Re-export"):
+        train_here(arguments(corpus, start, tmp_path / "run"))
+
+
+def test_missing_and_damaged_dictionaries_and_a_missing_start_are_told(corpus, tmp_path):
+    start = tiny_speech_checkpoint(tmp_path / "start.pt", "hubert")
+    arguments = hubert_pretraining_arguments(corpus, start, tmp_path / "run")
+    start.unlink()
+    with pytest.raises(EmofairError, match=r"dict\.km\.txt: no such dictionary of labels\. Name what emofair units"):
+        train_here(arguments)
+    write_frame_labels(corpus)
+    with pytest.raises(EmofairError, match=r"start\.pt: no such checkpoint\. Correct --finetune-from-model"):
+        train_here(arguments)
+    (corpus / "dict.km.txt").write_text("0 1\nnothing\n")
+    with pytest.raises(EmofairError, match=r"dict\.km\.txt: is no dictionary of labels \("):
+        train_here(arguments)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(corpus, wav2vec2, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(EmofairError, match=r"run: nothing can be written there.*--save-dir"):
         train_here(wav2vec2_pretraining_arguments(corpus, wav2vec2, tmp_path / "run"))
 
 

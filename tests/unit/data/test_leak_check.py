@@ -92,6 +92,26 @@ def test_another_fold_is_refused(folds):
     assert check_disjoint(folds[0], folds[1], splits=("test",)) is True  # b validated, so nothing was trained on it
 
 
+def test_what_was_chosen_by_a_test_split_is_refused(folds):
+    # The speaker who validates in fold 1 is the test speaker of fold 2, and trains there no more than in fold 1.
+    first = facts_of(folds[0], selects=("valid", "absent"))
+    assert first["selected_ids"] == first["labelled_selected_ids"] == sorted(map(hash_id, ("b1", "b2")))
+    said = "chosen in fold 1 by 2 utterances that are in the test split of fold 2"
+    for facts in (first, facts_of(folds[0], earlier=[first])):
+        with pytest.raises(EmofairError, match=said):
+            check_disjoint(facts, folds[1], splits=("test",))
+        with pytest.raises(EmofairError, match=said):
+            check_disjoint(facts, folds[1], splits=("test",), labelled=True)
+        assert check_disjoint(facts, folds[0]) is True  # it is what valid is for
+        with pytest.raises(EmofairError, match="chosen in fold 1 by 2 utterances that are in the valid split"):
+            check_disjoint(facts, folds[0], validates=("other",))
+    unlabelled = facts_of(folds[0], selects=("valid",), uses_labels=False)
+    with pytest.raises(EmofairError, match=said):
+        check_disjoint(unlabelled, folds[1], splits=("test",))
+    assert check_disjoint(unlabelled, folds[1], splits=("test",), labelled=True) is True
+    assert check_disjoint(facts_of(folds[0]), folds[1], splits=("test",)) is True  # nothing was chosen
+
+
 def test_the_corpus_does_not_hide_a_leak(folds, tmp_path):
     # The same clips under another corpus name, root and fold number, as made by another source.
     write_corpus(tmp_path / "other", {"test": [clip("c1", "elsewhere")]}, root="/data", name="json", fold="9")
