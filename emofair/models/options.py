@@ -46,7 +46,9 @@ class SpanMaskConfig(FairseqDataclass):
         default=0.08, metadata={"help": "share of frames masked in training, before overlaps"}
     )
     mask_time_length: int = field(default=15, metadata={"help": "frames of a masked span"})
-    mask_min_spans: int = field(default=2, metadata={"help": "spans of frames per clip, at least"})
+    mask_min_spans: int = field(
+        default=2, metadata={"help": "spans of frames per clip, at least; clips too short for them are not masked"}
+    )
     mask_channel_prob: float = field(default=0.05, metadata={"help": "share of channels set to 0 in training"})
     mask_channel_length: int = field(default=64, metadata={"help": "channels of a masked span"})
     mask_mode: ChoiceEnum(MODES) = field(

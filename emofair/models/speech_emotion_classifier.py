@@ -23,7 +23,7 @@ from emofair.models.options import SpanMaskConfig, SpeechEncoderConfig
 from emofair.modules.dropout import Dropout
 from emofair.modules.pooling import ATTENTION_INITS, ATTENTION_SCORES, POOLINGS, make_pooling, mean_by_item
 from emofair.modules.ranges import check_dropout
-from emofair.modules.span_masks import span_mask
+from emofair.modules.span_masks import channel_mask, time_mask
 
 logger = logging.getLogger(__name__)
 
@@ -174,18 +174,12 @@ class SpeechEmotionClassifier(BaseFairseqModel):
     def _mask(self, x: Tensor, padding: Optional[Tensor]) -> Tensor:
         """Spans of frames become the mask vector, spans of channels 0 (spec: arXiv 2110.06309's training)."""
         cfg = self.cfg
-        batch, frames, width = x.shape
         if cfg.mask_time_prob > 0:
-            full = torch.full((batch,), frames, device=x.device)
-            lengths = full if padding is None else (~padding).sum(dim=1)
-            masked = span_mask(
-                lengths, frames, cfg.mask_time_prob, cfg.mask_time_length, cfg.mask_min_spans, cfg.mask_mode
-            )
+            full = torch.full(x.shape[:1], x.size(1), device=x.device)
+            masked = time_mask(full if padding is None else (~padding).sum(dim=1), x.size(1), cfg)
             x = torch.where(masked[..., None], self.encoder.mask_emb.to(x.dtype), x)
         if cfg.mask_channel_prob > 0:
-            widths = torch.full((batch,), width, device=x.device)
-            masked = span_mask(widths, width, cfg.mask_channel_prob, cfg.mask_channel_length, 1, cfg.mask_mode)
-            x = x.masked_fill(masked[:, None], 0)
+            x = x.masked_fill(channel_mask(x, cfg)[:, None], 0)
         return x
 
     @property

@@ -17,7 +17,7 @@ from emofair.encoders.pretrained import WAV2VEC
 from emofair.encoders.wav2vec_spec import Wav2VecSpec
 from emofair.models.options import SpanMaskConfig
 from emofair.modules.pooling import mean_by_item, mean_over_time
-from emofair.modules.span_masks import span_mask
+from emofair.modules.span_masks import channel_mask, time_mask
 
 KERNEL, STRIDE = 4, 2
 # Samples of silence before and after a clip, with which frame t is centred where wav2vec 2.0's frame t is, and there
@@ -123,13 +123,8 @@ class Wav2VecFrameClassifier(BaseFairseqModel):
         return Frames(features, torch.arange(features.size(1), device=wav.device) >= lengths[:, None])
 
     def _mask(self, z: Tensor, lengths: Tensor) -> Tensor:
-        cfg = self.cfg
-        time = span_mask(
-            lengths, z.size(1), cfg.mask_time_prob, cfg.mask_time_length, cfg.mask_min_spans, cfg.mask_mode
-        )
-        widths = torch.full_like(lengths, z.size(2))
-        channels = span_mask(widths, z.size(2), cfg.mask_channel_prob, cfg.mask_channel_length, 1, cfg.mask_mode)
-        return z.masked_fill(time[..., None] | channels[:, None], 0)
+        masked = time_mask(lengths, z.size(1), self.cfg)[..., None] | channel_mask(z, self.cfg)[:, None]
+        return z.masked_fill(masked, 0)
 
     def forward(
         self,

@@ -6,6 +6,8 @@ row by row. This one is a handful of tensor operations on any device, and never 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -53,3 +55,18 @@ def span_mask(
     before = (position - span[:, None]).clamp(min=0)
     ended = begun.gather(1, before).masked_fill(position < span[:, None], 0)
     return (begun > ended) & (position < lengths[:, None])
+
+
+def time_mask(lengths: Tensor, size: int, cfg: Any) -> Tensor:
+    """`span_mask` of frames [B, size], with a model's options (`emofair.models.options.SpanMaskConfig`).
+
+    Clips without room for ``mask_min_spans`` spans are not masked: little or nothing would be left of them.
+    """
+    masked = span_mask(lengths, size, cfg.mask_time_prob, cfg.mask_time_length, cfg.mask_min_spans, cfg.mask_mode)
+    return masked & (lengths >= cfg.mask_min_spans * cfg.mask_time_length)[:, None]
+
+
+def channel_mask(x: Tensor, cfg: Any) -> Tensor:
+    """`span_mask` of the channels of x [B, T, C], [B, C], with the same options."""
+    widths = torch.full((len(x),), x.size(2), device=x.device)
+    return span_mask(widths, x.size(2), cfg.mask_channel_prob, cfg.mask_channel_length, 1, cfg.mask_mode)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from emofair.checkpoints.trained_on import trained_on
+from emofair.cli.main import main
 from emofair.data.leak_check import hash_id
 from emofair.data.manifests import read_split
 from emofair.testing.commands import linked_files, paste, planned
@@ -88,6 +89,12 @@ def test_no_stage_has_seen_the_held_out_clips(pasted):
         assert (facts["trained_ids"], facts["selected_ids"]) == (train, valid), stage
         labelled = (facts["labelled_ids"], facts["labelled_selected_ids"])
         assert labelled == ((train, valid) if with_labels else ([], [])), stage
+
+
+def test_a_score_on_what_chose_the_epoch_is_refused(pasted, capsys):
+    checkpoint, data = pasted / "exp" / "flea1" / "FLEA" / "run1" / "checkpoint_best.pt", pasted / "data" / "toy"
+    assert main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data / "fold2"), "--split", "test"]) == 2
+    assert "chosen in fold 1 by" in capsys.readouterr().err
 
 
 def test_all_systems_folds_and_seeds_are_planned(tmp_path):

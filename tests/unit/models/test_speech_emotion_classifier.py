@@ -95,6 +95,17 @@ def test_masks_are_drawn_in_training_alone():
 
 
 @pytest.mark.parametrize("mode", ["per_row", "hf"])
+def test_clips_without_room_for_their_spans_are_not_masked(mode):
+    model = make(mask_mode=mode, mask_time_length=10, mask_time_prob=0.5, mask_channel_prob=0.0)
+    x = torch.randn(3, 60, model.encoder.mask_emb.numel())
+    padding = torch.arange(60)[None] >= torch.tensor([[60], [20], [19]])
+    changed = (model._mask(x, padding) != x).any(dim=2).sum(dim=1).tolist()
+    assert changed[0] >= 10 and changed[2] == 0
+    assert model._mask(x[:, :19], None).equal(x[:, :19])
+    assert changed[1] > 0 or mode == "hf"  # there its spans may fall on the padding
+
+
+@pytest.mark.parametrize("mode", ["per_row", "hf"])
 def test_training_on_clips_of_a_frame_or_two_never_fails(mode):
     model = make(mask_mode=mode).train()
     logits, _ = model(*padded_noise(100, 400, 720, 1000))
