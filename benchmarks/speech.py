@@ -22,10 +22,9 @@ import torch
 from emofair.device import has_fast_bf16
 from emofair.testing.speech import write_frame_labels
 
-MASKS = (
-    "Masks on all sides: 8 % of the frames in spans of 15, 10 % of the channels in spans of 16. AdamW on all but the "
-    "convolutions, dropout 0.1, no layer drop, default attention everywhere."
-)
+OPTIMIZER = "AdamW on all but the convolutions, dropout 0.1, no layer drop, default attention everywhere."
+MASKS = f"Masks on all sides: 8 % of the frames in spans of 15, 10 % of the channels in spans of 16. {OPTIMIZER}"
+FLEA_MASKS = f"Masks on both sides: 8 % of the frames in spans of 10. {OPTIMIZER}"
 READING = (
     "bf16 is autocast; on a CPU without bf16 in hardware ours leaves it out, as --autocast-bf16 does there, and "
     "computes in fp32. *of GEMM*: operations per second as a share of the best rate of a 2048 x 2048 matrix "
@@ -91,11 +90,11 @@ def step(args: argparse.Namespace, write: Callable) -> None:
         "against `Wav2Vec2ForSequenceClassification`, and stock fairseq's wav2vec 2.0 with the head of ours. Batch "
         f"{args.batch} x {args.seconds:g} s"
     )
-    steps(args, write, "Speech: fine-tuning step", against, sides.MODELS)
+    steps(args, write, "Speech: fine-tuning step", f"{against}. {MASKS}", sides.MODELS)
 
 
 def steps(
-    args: argparse.Namespace, write: Callable, heading: str, against: str, models: Mapping, **options: object
+    args: argparse.Namespace, write: Callable, heading: str, setting: str, models: Mapping, **options: object
 ) -> None:
     """A training step of each of ``models`` in every precision."""
     rows = []
@@ -111,8 +110,7 @@ def steps(
         rows += compare(named, args, precision, flops, args.size)
         write(
             heading,
-            f"Forward, backward and update, convolutions frozen; {against}. Median of {args.count} turns. {MASKS} "
-            f"{READING}",
+            f"Forward, backward and update, convolutions frozen; {setting} Median of {args.count} turns. {READING}",
             common.table(HEADER, rows),
         )
 
@@ -254,11 +252,11 @@ def dump(args: argparse.Namespace, write: Callable, heading: str, layer: int | N
 
 def flea(args: argparse.Namespace, write: Callable) -> None:
     """FLEA: a fine-tuning step, a dump of layer 9, and the share of HuBERT's pre-training that waits for data."""
-    against = (
+    setting = (
         f"HuBERT with attention pooling against `HubertModel` with the same on top. Batch {args.batch} x "
-        f"{args.seconds:g} s"
+        f"{args.seconds:g} s. {FLEA_MASKS}"
     )
-    steps(args, write, "FLEA: fine-tuning step", against, sides.FLEA_MODELS, flea=True)
+    steps(args, write, "FLEA: fine-tuning step", setting, sides.FLEA_MODELS, flea=True)
     dump(args, write, "FLEA: dumping layer 9", 9 if args.size in ("base", "large") else 2)
     waiting(args, write)
 

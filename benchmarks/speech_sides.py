@@ -6,7 +6,7 @@ Every function here that takes ``device`` builds a side (see `common.Side`) and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 CLASSES = 4
 # Stock fairseq fails where the draw of a clip comes to no span of channels: 64 of them at 5 % would.
 MASKS = {"time_prob": 0.08, "time_length": 15, "channel_prob": 0.1, "channel_length": 16}
+FLEA_MASKS = {"time_prob": 0.08, "time_length": 10, "channel_prob": 0.0, "channel_length": 16}
 
 
 def spec_of(size: str) -> Any:
@@ -29,8 +30,10 @@ def spec_of(size: str) -> Any:
     return SPEECH_SIZES[size]
 
 
-def our_model(size: str, arch: str = "speech_emotion_classifier", **options: Any) -> nn.Module:
-    """`speech_emotion_classifier` with the convolutions frozen and everything else trained; its masks unless told."""
+def our_model(
+    size: str, arch: str = "speech_emotion_classifier", masks: Mapping[str, float] = MASKS, **options: Any
+) -> nn.Module:
+    """`speech_emotion_classifier` with the convolutions frozen and everything else trained."""
     import emofair
 
     emofair.register()
@@ -42,7 +45,7 @@ def our_model(size: str, arch: str = "speech_emotion_classifier", **options: Any
         SpeechEmotionClassifierConfig(
             ssl_random=size,
             train_projection=True,
-            **{f"mask_{name}": value for name, value in MASKS.items()},
+            **{f"mask_{name}": value for name, value in masks.items()},
             **options,
         )
     )
@@ -55,7 +58,7 @@ def transformers_config(size: str, hubert: bool = False) -> Any:
     """The same shape for transformers."""
     from transformers import HubertConfig, Wav2Vec2Config
 
-    spec = spec_of(size)
+    spec, masks = spec_of(size), FLEA_MASKS if hubert else MASKS
     widths, kernels, strides = (list(column) for column in zip(*spec.conv_layers, strict=True))
     return (HubertConfig if hubert else Wav2Vec2Config)(
         hidden_size=spec.embed_dim,
@@ -76,10 +79,10 @@ def transformers_config(size: str, hubert: bool = False) -> Any:
         feat_proj_dropout=spec.dropout_input,
         final_dropout=0.0,
         layerdrop=0.0,
-        mask_time_prob=MASKS["time_prob"],
-        mask_time_length=MASKS["time_length"],
-        mask_feature_prob=MASKS["channel_prob"],
-        mask_feature_length=MASKS["channel_length"],
+        mask_time_prob=masks["time_prob"],
+        mask_time_length=masks["time_length"],
+        mask_feature_prob=masks["channel_prob"],
+        mask_feature_length=masks["channel_length"],
         num_labels=CLASSES,
     )
 
@@ -157,7 +160,7 @@ MODELS: dict[str, Callable[[str], nn.Module]] = {
     "fairseq": Fairseq,
 }
 FLEA_MODELS: dict[str, Callable[[str], nn.Module]] = {
-    "ours": lambda size: our_model(size, "hubert_ser"),
+    "ours": lambda size: our_model(size, "hubert_ser", FLEA_MASKS),
     "transformers": TransformersAttention,
 }
 
