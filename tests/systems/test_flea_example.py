@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from emofair.checkpoints.trained_on import trained_on
 from emofair.cli.main import main
 from emofair.data.leak_check import hash_id
 from emofair.data.manifests import read_split
-from emofair.testing.commands import linked_files, paste, planned
+from emofair.testing.commands import linked_files, paste, path_with_environment, planned, run
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "flea"
@@ -95,6 +96,26 @@ def test_a_score_on_what_chose_the_epoch_is_refused(pasted, capsys):
     checkpoint, data = pasted / "exp" / "flea1" / "FLEA" / "run1" / "checkpoint_best.pt", pasted / "data" / "toy"
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(data / "fold2"), "--split", "test"]) == 2
     assert "chosen in fold 1 by" in capsys.readouterr().err
+
+
+def test_snakefile_goes_from_a_public_checkpoint_to_the_report_and_does_nothing_twice(pasted):
+    shape = shlex.join((pasted / "exp" / "hubert_tiny.overrides").read_text().split())
+    short = "common.fp16=false dataset.num_workers=0"
+    command = ["snakemake", "-s", EXAMPLE / "Snakefile", "-c2", "--config", "data=data/toy/fold{fold}", "out=out"]
+    command += ["systems=[FLEA]", "folds=[1]", "seeds=[1]", "hubert=exp/hubert_tiny.pt"]
+    command += ["km=exp/hubert_tiny_L3_km16.bin", "layer=3", "tapt_clusters=16", "clusters=8"]
+    command += ["protocol=transductive", "cpt_from=tapt", "pooling=mean"]
+    command += [f"pretrain={short} {shape} dataset.max_tokens=400000 optimization.max_update=4"]
+    command += [f"finetune={short} dataset.batch_size=16 optimization.max_epoch=1"]
+    run(*command, cwd=pasted, PATH=path_with_environment())
+    assert re.search(r"\| *FLEA *\| *transductive", (pasted / "out" / "RESULTS.md").read_text())
+    metrics = json.loads((pasted / "out" / "FLEA" / "fold1" / "seed1" / "test" / "metrics.json").read_text())
+    assert (metrics["pooling"], metrics["protocol"]) == ("mean", "transductive")
+    tested = {hash_id(item.id) for item in read_split(pasted / "data" / "toy" / "fold1", "test")}
+    heard = trained_on(pasted / "out" / "stages" / "fold1" / "cpt" / "checkpoint_best.pt")
+    assert tested <= set(heard["trained_ids"]) and not tested & set(heard["labelled_ids"])
+    again = run(*command, cwd=pasted, PATH=path_with_environment()).stdout
+    assert "Nothing to be done" in again
 
 
 def test_all_systems_folds_and_seeds_are_planned(tmp_path):
