@@ -103,7 +103,7 @@ def _entry(utterance: Utterance, root: str, corpus_dir: PathLike) -> tuple[str, 
 
 
 def _root(manifest: Path) -> str:
-    return manifest.read_text(encoding="utf-8", errors="surrogateescape").split("\n", 1)[0]
+    return manifest.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n", 1)[0]
 
 
 def _file(labels: PathLike) -> Path:

@@ -6,7 +6,6 @@ of the sorted ids of each.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,7 @@ def fold_dirs(out_dir: PathLike) -> dict[str, Path]:
 def read_folds(out_dir: PathLike) -> dict[str, Any]:
     """What ``folds.json`` says; empty where there is none. Raises `EmofairError` for a damaged one."""
     path = Path(out_dir) / FOLDS
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EmofairError(f"not valid JSON ({error})", file=path, remedy="prepare the corpus again") from None
+    return manifests.read_json(path) if path.is_file() else {}
 
 
 def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
@@ -46,8 +40,7 @@ def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
         folds.append(
             {"fold": corpus["fold"], "folder": folder_of(corpus["fold"]), **members, "ids_sha256": hashes},
         )
-    path = Path(out_dir) / FOLDS
-    path.write_text(json.dumps({**common, "folds": folds}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    manifests.write_json(Path(out_dir) / FOLDS, {**common, "folds": folds})
 
 
 def folder_of(fold: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
@@ -31,7 +32,11 @@ from emofair.data.audio import SAMPLE_RATE, PathLike
 from emofair.errors import EmofairError
 
 META_COLUMNS = ("id", "text", "label", "sentiment", "speaker", "session", "dialog", "start", "end")
+MOST_SAMPLES = 2**31 - 1
+"""A clip of 37 hours at 16 kHz; a longer one is a damaged number."""
+
 _SIDECARS = ("tsv", "emo", "emo.json", "meta.tsv", "words.jsonl")
+_AGAIN = "prepare the corpus again"
 _BREAKS = re.compile(r"[\t\n\v\f\r\x00\x1c-\x1e\x85\u2028\u2029]+")
 
 
@@ -112,7 +117,7 @@ def write_corpus(
         remove_corpus(out_dir)
         for file, lines in files.items():
             _write_lines(out_dir / file, lines)
-        _write_lines(out_dir / "corpus.json", [json.dumps(corpus, indent=1, ensure_ascii=False)])
+        write_json(out_dir / "corpus.json", corpus)
     except OSError as error:
         raise EmofairError(f"the corpus cannot be written ({error.strerror})", file=out_dir) from None
     return corpus
@@ -156,9 +161,23 @@ def splits_of(corpus_dir: PathLike) -> list[str]:
 def read_corpus(corpus_dir: PathLike) -> dict[str, Any]:
     """The facts in ``corpus.json`` (empty for a folder that emofair did not write)."""
     path = Path(corpus_dir) / "corpus.json"
-    if not path.is_file():
-        return {}
-    return _parse_json(path.read_text(encoding="utf-8"), path)
+    return read_json(path) if path.is_file() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a corpus folder; raises `EmofairError` for a damaged one."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EmofairError(f"not UTF-8 (byte {error.start})", file=path, remedy=_AGAIN) from None
+    except OSError as error:
+        raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
+    return _parse_object(text, path)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write what `read_json` reads; bytes of file names that are no UTF-8 stand in it as escapes."""
+    _write_lines(path, [json.dumps(value, indent=1, ensure_ascii=False)], errors="backslashreplace")
 
 
 def remove_corpus(corpus_dir: PathLike) -> None:
@@ -291,9 +310,9 @@ def _cell(value: Any) -> str:
     return repr(value) if isinstance(value, float) else _BREAKS.sub(" ", str(value)).strip()
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def _write_lines(path: Path, lines: Iterable[str], errors: str = "surrogateescape") -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+    with part.open("w", encoding="utf-8", errors=errors, newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
     part.replace(path)
 
@@ -301,17 +320,20 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def _lines(path: Path) -> Iterator[str]:
     # Not splitlines(): that also breaks at U+2028 and the like, inside a text.
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             yield from (line.rstrip("\n") for line in file)
     except OSError as error:
         raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
 
 
-def _parse_json(text: str, path: Path, row: int | None = None) -> Any:
+def _parse_object(text: str, path: Path, row: int | None = None) -> dict[str, Any]:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
-        raise EmofairError(f"not valid JSON ({error})", file=path, row=row, remedy="prepare the corpus again") from None
+        raise EmofairError(f"not valid JSON ({error})", file=path, row=row, remedy=_AGAIN) from None
+    if not isinstance(value, dict):
+        raise EmofairError(f"a JSON object is expected, not {text.strip()[:20]!r}", file=path, row=row, remedy=_AGAIN)
+    return value
 
 
 def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
@@ -323,6 +345,10 @@ def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
         relpath, tab, n_samples = line.partition("\t")
         if not relpath or not tab or not n_samples.strip().isdecimal():
             raise EmofairError("expected a path, a tab and a number of samples", file=path, row=row)
+        # The length first: Python refuses to convert thousands of digits.
+        if len(n_samples.strip()) > 10 or int(n_samples) > MOST_SAMPLES:
+            problem = f"{n_samples.strip()[:20]} cannot be a number of samples (at most {MOST_SAMPLES})"
+            raise EmofairError(problem, file=path, row=row, remedy=_AGAIN)
         rows.append((relpath, int(n_samples)))
     if not rows:
         raise EmofairError("the manifest lists no utterances", file=path)
@@ -338,7 +364,7 @@ def _read_meta(path: Path, audio: list[tuple[str, int]]) -> list[Utterance]:
     lines = _lines(path)
     columns = next(lines, "").split("\t")
     if missing := [column for column in META_COLUMNS if column not in columns]:
-        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy="prepare the corpus again")
+        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy=_AGAIN)
     items = []
     for row, line in enumerate(lines, start=2):
         cells = line.split("\t")
@@ -365,7 +391,7 @@ def _same_length(rows: list, audio: list, path: Path) -> None:
         raise EmofairError(
             f"{len(rows)} rows for {len(audio)} utterances in the manifest",
             file=path,
-            remedy="prepare the corpus again",
+            remedy=_AGAIN,
         )
 
 
@@ -382,17 +408,28 @@ def _add_labels(path: Path, items: list[Utterance]) -> None:
 
 def _add_votes(path: Path, items: list[Utterance], relpaths: list[str]) -> None:
     if path.is_file():
-        votes = _parse_json("\n".join(_lines(path)), path)
+        votes = _parse_object("\n".join(_lines(path)), path)
         for utterance, relpath in zip(items, relpaths, strict=True):
-            utterance.votes = votes.get(_vote_key(relpath, utterance))
+            key = _vote_key(relpath, utterance)
+            utterance.votes = votes.get(key)
+            if utterance.votes is not None and not _are_votes(utterance.votes):
+                raise EmofairError(f"{key!r} has no numbers of votes by label", file=path, remedy=_AGAIN)
+
+
+def _are_votes(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(n) in (int, float) and 0 <= n < math.inf for n in value.values())
 
 
 def _add_words(path: Path, items: list[Utterance]) -> None:
     if not path.is_file():
         return
-    rows = [_parse_json(line, path, row) for row, line in enumerate(_lines(path), start=1)]
+    rows = [_parse_object(line, path, row) for row, line in enumerate(_lines(path), start=1)]
     _same_length(rows, items, path)
     for row, (utterance, timing) in enumerate(zip(items, rows, strict=True), start=1):
-        if timing["id"] != utterance.id:
-            raise EmofairError(f"words of {timing['id']!r}, expected {utterance.id!r}", file=path, row=row)
-        utterance.words = [(word, float(start), float(end)) for word, start, end in timing["words"]] or None
+        try:
+            identifier, words = timing["id"], [(word, float(start), float(end)) for word, start, end in timing["words"]]
+        except (KeyError, TypeError, ValueError):
+            raise EmofairError("expected an id and words with start and end", file=path, row=row) from None
+        if identifier != utterance.id:
+            raise EmofairError(f"words of {identifier!r}, expected {utterance.id!r}", file=path, row=row)
+        utterance.words = words or None
