@@ -232,7 +232,9 @@ def _write_audio(args: argparse.Namespace, source: Source) -> None:
 def _read(args: argparse.Namespace) -> Source:
     from emofair.corpora import cmu, cremad, emodb, iemocap, label_json, meld, ravdess, scp, tsv
 
-    labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
+    labels = None if args.labels is None else [label.strip() for label in args.labels.split(",")]
+    if labels is not None and not all(labels):
+        raise EmofairError(f"--labels {args.labels!r} has an empty name", remedy="--labels A,B,...")
     if args.source == "scp":
         lists = {option.partition("_")[0]: path for option in _SCP if (path := getattr(args, option)) is not None}
         if "train" not in lists:

@@ -44,6 +44,15 @@ def test_other_corpora_bring_their_labels(tmp_path):
     (item,) = read(tmp_path, "x a.wav exc", labels=["exc", "bored"]).splits["train"]
     assert (item.label, item.speaker) == ("exc", None)
 
+    (problem,) = read(tmp_path, "x a.wav exc", labels=["bored"]).problems
+    assert problem.what == "unknown label 'exc' (known: bored)"
+
+
+@pytest.mark.parametrize("labels", [",", "", "sad,,ang"])
+def test_an_empty_label_is_refused(lists, capsys, labels):
+    assert prepare(lists, lists / "corpus", "--labels", labels) == 2
+    assert f"--labels {labels!r} has an empty name" in capsys.readouterr().err
+
 
 def test_rows_that_cannot_be_used_are_named(tmp_path):
     rows = ["a a.wav ang", "b b.wav fru", "c c.wav", "a a2.wav sad", "only", "d/e d.wav neu"]
@@ -110,17 +119,20 @@ def test_a_missing_wav_and_a_missing_list_are_told(lists, capsys):
 def test_unusable_audio_is_told_with_list_and_row(lists, capsys):
     gone, slow = lists / "Ses02F_impro01_F000 x.wav", lists / "Ses03F_impro02_F000 x.wav"
     gone.unlink()
+    with (lists / "train.scp").open("a") as file:
+        file.write(f"long {'x' * 300}.wav sad\n")
     soundfile.write(slow, np.zeros(4000), 8000)
     assert prepare(lists, lists / "corpus") == 2
     told = capsys.readouterr().err
     assert f"{lists / 'valid.scp'}:2: {gone}: no such audio file" in told
+    assert f"{lists / 'train.scp'}:5: {lists / ('x' * 300)}.wav: cannot be read (File name too long)" in told
     assert f"{lists / 'test.scp'}:3: {slow}: the audio is at 8000 Hz" in told
     assert "--write-audio" in told
     for file in lists.glob("*.wav"):
         file.unlink()
     assert prepare(lists, lists / "corpus") == 2
     told = capsys.readouterr().err
-    assert f"{lists / 'train.scp'}:1: none of the 12 clips has usable audio" in told
+    assert f"{lists / 'train.scp'}:1: none of the 13 clips has usable audio" in told
 
 
 def test_one_file_under_two_names_is_refused_with_both_rows(tmp_path):

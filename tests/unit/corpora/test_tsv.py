@@ -42,9 +42,7 @@ def test_root_and_split_order(tmp_path):
 
 def test_transcript_files(tmp_path):
     (tmp_path / "a.txt").write_text("two\nlines\n")
-    path = listing(
-        tmp_path, "a\ta.wav\ta.txt\t\ttrain", f"b\tb.wav\t{LONG}\t\ttrain", "c\tc\tno.txt\t\ttrain"
-    )
+    path = listing(tmp_path, "a\ta.wav\ta.txt\t\ttrain", f"b\tb.wav\t{LONG}\t\ttrain", "c\tc\tno.txt\t\ttrain")
     source = tsv.read(path)
     assert [u.text for u in source.splits["train"]] == ["two lines", LONG]
     assert str(source.problems[0]) == f"{path}:4: no transcript file {tmp_path / 'no.txt'}"
