@@ -89,7 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write --out/audio/ID.flac, 16 kHz and mono, for clips that are cut from longer recordings or in another "
         "form (stock fairseq tasks read whole files at 16 kHz)",
     )
-    parser.add_argument("--skip-bad", action="store_true", default=None, help="leave out rows that cannot be used")
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        default=None,
+        help="leave out rows that cannot be used; all audio is decoded to find them",
+    )
     parser.add_argument("--allow-overlap", action="store_true", help=OVERLAP_HELP)
     parser.add_argument(
         "--allow-count-mismatch",
@@ -192,7 +197,10 @@ def _prepare(args: argparse.Namespace) -> None:
     if args.text_only:
         without_audio(source)
     else:
-        measure(source, resample=bool(args.resample or args.write_audio), progress=True)
+        resample = bool(args.resample or args.write_audio)
+        measure(source, resample=resample, decode=bool(args.skip_bad), progress=True)
+        if not (args.skip_bad or args.check):
+            source.notes.append("only the headers of the audio were read; --check decodes it")
     for note in source.notes:
         _say(f"note: {note}")
     _report(source, skip=bool(args.skip_bad))
