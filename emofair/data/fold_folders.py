@@ -59,6 +59,35 @@ def remove_folds(out_dir: PathLike) -> None:
                 folder.rmdir()
 
 
+def check_replaced(out_dir: PathLike, name: str, *, protocol: str | None = None) -> str | None:
+    """What a new corpus ``name`` in ``out_dir`` is going to replace: an earlier one of the same name and protocol.
+
+    None where there is none. Raises `EmofairError` where another corpus lies there, also in folders of folds that may
+    be overwritten, or one that cannot be read.
+    """
+    out_dir = Path(out_dir)
+    try:
+        listed = read_folds(out_dir)
+        own = [manifests.read_corpus(out_dir), {"name": listed.get("name")} if listed else {}]
+        in_folds = [manifests.read_corpus(folder) for folder in sorted(out_dir.glob(folder_of("*")))]
+    except EmofairError as error:
+        raise EmofairError(error.what, file=error.file, remedy="delete it, or choose another --out") from None
+    for corpus in filter(None, [*own, *in_folds]):
+        if (corpus.get("name"), corpus.get("protocol")) != (name, protocol):
+            problem = f"holds the corpus {_described(corpus)}"
+            raise EmofairError(problem, file=out_dir, remedy="choose another --out, or delete it")
+    if not any(own):
+        return None
+    folds = f" with {len(listed.get('folds', ()))} folds" if listed else ""
+    return f"{_described(own[0] or own[1])}{folds} in {out_dir}"
+
+
+def _described(corpus: Mapping[str, Any]) -> str:
+    more = [corpus["protocol"]] if "protocol" in corpus else []
+    more += [f"fold {corpus['fold']}"] if "fold" in corpus else []
+    return f"{corpus.get('name')} ({', '.join(more)})" if more else str(corpus.get("name"))
+
+
 def check_folds(
     out_dir: PathLike, *, audio: bool = True, allow_overlap: bool = False, progress: bool = False
 ) -> list[Problem]:

@@ -114,7 +114,7 @@ def write_corpus(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         # corpus.json goes first and comes back last, so an interrupted run never looks finished.
-        remove_corpus(out_dir)
+        remove_corpus(out_dir, splits)
         for file, lines in files.items():
             _write_lines(out_dir / file, lines)
         write_json(out_dir / "corpus.json", corpus)
@@ -180,10 +180,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     _write_lines(path, [json.dumps(value, indent=1, ensure_ascii=False)], errors="backslashreplace")
 
 
-def remove_corpus(corpus_dir: PathLike) -> None:
-    """Take away the manifests that ``corpus.json`` lists, and itself; other files stay."""
+def remove_corpus(corpus_dir: PathLike, others: Iterable[str] = ()) -> None:
+    """Take away the manifests of the splits that ``corpus.json`` lists, and of ``others``, and itself."""
     corpus_dir = Path(corpus_dir)
-    splits = read_corpus(corpus_dir).get("splits", {})
+    splits = {*read_corpus(corpus_dir).get("splits", {}), *others}
     (corpus_dir / "corpus.json").unlink(missing_ok=True)
     for file in ["labels.txt", *(f"{split}.{ending}" for split in splits for ending in _SIDECARS)]:
         (corpus_dir / file).unlink(missing_ok=True)

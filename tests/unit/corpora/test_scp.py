@@ -101,6 +101,16 @@ def test_a_corpus_comes_out(lists, capsys):
     assert (item.id, item.label, item.n_samples) == ("Ses03F_impro00_F000", "hap", 4000)
 
 
+def test_names_that_tell_no_speaker_are_noted(lists, capsys):
+    note = "note: neither speaker nor session is known of 4 of 12 clips: splits were compared by clips, not by speakers"
+    assert prepare(lists, lists / "corpus") == 0
+    assert "speaker" not in capsys.readouterr().err
+    rows = (lists / "test.scp").read_text().splitlines()
+    listing(lists, *(f"x{row}" for row in rows), name="test.scp")
+    assert prepare(lists, lists / "corpus") == 0
+    assert note in capsys.readouterr().err
+
+
 def test_one_list_for_validation_and_test_is_refused(lists, capsys):
     (lists / "valid.scp").write_text((lists / "test.scp").read_text())
     assert prepare(lists, lists / "corpus") == 2

@@ -117,6 +117,14 @@ def test_rewriting_leaves_nothing_of_the_earlier_corpus(tmp_path):
     assert left == ["corpus.json", "valid.meta.tsv", "valid.tsv"]
 
 
+def test_rewriting_where_corpus_json_was_deleted(tmp_path):
+    items = full(tmp_path)
+    write_corpus(tmp_path / "out", {"train": items}, root=tmp_path, name="x")
+    (tmp_path / "out" / "corpus.json").unlink()
+    write_corpus(tmp_path / "out", {"train": [Utterance("d", items[0].path, 800)]}, root=tmp_path, name="x")
+    assert read_split(tmp_path / "out", "train") == [Utterance("d", items[0].path, 800)]
+
+
 def one(**changes):
     return Utterance(**({"id": "a", "path": "a.wav", "n_samples": 5} | changes))
 
