@@ -13,6 +13,7 @@ from typing import Any
 from emofair.data import manifests
 from emofair.data.audio import PathLike
 from emofair.data.corpus_check import Clip, Heard, Problem, check_corpus, without_parts
+from emofair.data.corpus_files import read_json, write_json
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
 
@@ -27,7 +28,7 @@ def fold_dirs(out_dir: PathLike) -> dict[str, Path]:
 def read_folds(out_dir: PathLike) -> dict[str, Any]:
     """What ``folds.json`` says; empty where there is none. Raises `EmofairError` for a damaged one."""
     path = Path(out_dir) / FOLDS
-    return manifests.read_json(path) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
@@ -40,7 +41,7 @@ def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
         folds.append(
             {"fold": corpus["fold"], "folder": folder_of(corpus["fold"]), **members, "ids_sha256": hashes},
         )
-    manifests.write_json(Path(out_dir) / FOLDS, {**common, "folds": folds})
+    write_json(Path(out_dir) / FOLDS, {**common, "folds": folds})
 
 
 def folder_of(fold: str) -> str:

@@ -23,12 +23,13 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emofair.data.audio import SAMPLE_RATE, PathLike
+from emofair.data.corpus_files import AGAIN, parse_json, read_json, read_lines, write_json, write_lines
 from emofair.errors import EmofairError
 
 META_COLUMNS = ("id", "text", "label", "sentiment", "speaker", "session", "dialog", "start", "end")
@@ -36,7 +37,6 @@ MOST_SAMPLES = 2**31 - 1
 """A clip of 37 hours at 16 kHz; a longer one is a damaged number."""
 
 _SIDECARS = ("tsv", "emo", "emo.json", "meta.tsv", "words.jsonl")
-_AGAIN = "prepare the corpus again"
 _BREAKS = re.compile(r"[\t\n\v\f\r\x00\x1c-\x1e\x85\u2028\u2029]+")
 
 
@@ -116,7 +116,7 @@ def write_corpus(
         # corpus.json goes first and comes back last, so an interrupted run never looks finished.
         remove_corpus(out_dir, splits)
         for file, lines in files.items():
-            _write_lines(out_dir / file, lines)
+            write_lines(out_dir / file, lines)
         write_json(out_dir / "corpus.json", corpus)
     except OSError as error:
         raise EmofairError(f"the corpus cannot be written ({error.strerror})", file=out_dir) from None
@@ -164,22 +164,6 @@ def read_corpus(corpus_dir: PathLike) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a corpus folder; raises `EmofairError` for a damaged one."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EmofairError(f"not UTF-8 (byte {error.start})", file=path, remedy=_AGAIN) from None
-    except OSError as error:
-        raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
-    return _parse_object(text, path)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write what `read_json` reads; bytes of file names that are no UTF-8 stand in it as escapes."""
-    _write_lines(path, [json.dumps(value, indent=1, ensure_ascii=False)], errors="backslashreplace")
-
-
 def remove_corpus(corpus_dir: PathLike, others: Iterable[str] = ()) -> None:
     """Take away the manifests of the splits that ``corpus.json`` lists, and of ``others``, and itself."""
     corpus_dir = Path(corpus_dir)
@@ -200,7 +184,7 @@ def class_names(splits: Mapping[str, list[Utterance]], others: Iterable[str] = (
 def read_labels(corpus_dir: PathLike) -> list[str]:
     """Class names, in the order of their indices (alphabetical), from ``labels.txt``; empty when there are none."""
     path = Path(corpus_dir) / "labels.txt"
-    return list(_lines(path)) if path.is_file() else []
+    return list(read_lines(path)) if path.is_file() else []
 
 
 def usable_id(identifier: str) -> bool:
@@ -310,34 +294,8 @@ def _cell(value: Any) -> str:
     return repr(value) if isinstance(value, float) else _BREAKS.sub(" ", str(value)).strip()
 
 
-def _write_lines(path: Path, lines: Iterable[str], errors: str = "surrogateescape") -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", errors=errors, newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    part.replace(path)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    # Not splitlines(): that also breaks at U+2028 and the like, inside a text.
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            yield from (line.rstrip("\n") for line in file)
-    except OSError as error:
-        raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
-
-
-def _parse_object(text: str, path: Path, row: int | None = None) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise EmofairError(f"not valid JSON ({error})", file=path, row=row, remedy=_AGAIN) from None
-    if not isinstance(value, dict):
-        raise EmofairError(f"a JSON object is expected, not {text.strip()[:20]!r}", file=path, row=row, remedy=_AGAIN)
-    return value
-
-
 def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
-    lines = list(_lines(path))
+    lines = list(read_lines(path))
     if not lines or "\t" in lines[0]:
         raise EmofairError("the first line must be the root folder of the audio", file=path, row=1)
     rows = []
@@ -348,7 +306,7 @@ def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
         # The length first: Python refuses to convert thousands of digits.
         if len(n_samples.strip()) > 10 or int(n_samples) > MOST_SAMPLES:
             problem = f"{n_samples.strip()[:20]} cannot be a number of samples (at most {MOST_SAMPLES})"
-            raise EmofairError(problem, file=path, row=row, remedy=_AGAIN)
+            raise EmofairError(problem, file=path, row=row, remedy=AGAIN)
         rows.append((relpath, int(n_samples)))
     if not rows:
         raise EmofairError("the manifest lists no utterances", file=path)
@@ -361,10 +319,10 @@ def _read_meta(path: Path, audio: list[tuple[str, int]]) -> list[Utterance]:
         if len(set(stems)) < len(stems):
             stems = [os.path.splitext(relpath)[0].replace("/", "_") for relpath, _ in audio]
         return [Utterance(id=stem, path="") for stem in stems]
-    lines = _lines(path)
+    lines = read_lines(path)
     columns = next(lines, "").split("\t")
     if missing := [column for column in META_COLUMNS if column not in columns]:
-        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy=_AGAIN)
+        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy=AGAIN)
     items = []
     for row, line in enumerate(lines, start=2):
         cells = line.split("\t")
@@ -391,14 +349,14 @@ def _same_length(rows: list, audio: list, path: Path) -> None:
         raise EmofairError(
             f"{len(rows)} rows for {len(audio)} utterances in the manifest",
             file=path,
-            remedy=_AGAIN,
+            remedy=AGAIN,
         )
 
 
 def _add_labels(path: Path, items: list[Utterance]) -> None:
     if not path.is_file():
         return
-    labels = list(_lines(path))
+    labels = list(read_lines(path))
     _same_length(labels, items, path)
     for row, (utterance, label) in enumerate(zip(items, labels, strict=True), start=1):
         if utterance.label not in (None, label):
@@ -408,12 +366,12 @@ def _add_labels(path: Path, items: list[Utterance]) -> None:
 
 def _add_votes(path: Path, items: list[Utterance], relpaths: list[str]) -> None:
     if path.is_file():
-        votes = _parse_object("\n".join(_lines(path)), path)
+        votes = parse_json("\n".join(read_lines(path)), path)
         for utterance, relpath in zip(items, relpaths, strict=True):
             key = _vote_key(relpath, utterance)
             utterance.votes = votes.get(key)
             if utterance.votes is not None and not _are_votes(utterance.votes):
-                raise EmofairError(f"{key!r} has no numbers of votes by label", file=path, remedy=_AGAIN)
+                raise EmofairError(f"{key!r} has no numbers of votes by label", file=path, remedy=AGAIN)
 
 
 def _are_votes(value: Any) -> bool:
@@ -423,7 +381,7 @@ def _are_votes(value: Any) -> bool:
 def _add_words(path: Path, items: list[Utterance]) -> None:
     if not path.is_file():
         return
-    rows = [_parse_object(line, path, row) for row, line in enumerate(_lines(path), start=1)]
+    rows = [parse_json(line, path, row) for row, line in enumerate(read_lines(path), start=1)]
     _same_length(rows, items, path)
     for row, (utterance, timing) in enumerate(zip(items, rows, strict=True), start=1):
         try:
