@@ -2,7 +2,8 @@
 
 Audio stays where it is, unless --write-audio asks for files that stock fairseq can read. Nothing is written when rows
 cannot be used, counts differ from the published ones, or ids, speakers or sounds are on both sides of a split; each of
-these has an option to go on. Examples:
+these has an option to go on. An earlier corpus in --out is replaced when it is of the same source, another one is not.
+Examples:
 
     emofair prepare synthetic --out data/toy
     emofair prepare iemocap --root IEMOCAP_full_release --fold 1 --classes 4 --out data/iemocap/1 --check
@@ -89,7 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write --out/audio/ID.flac, 16 kHz and mono, for clips that are cut from longer recordings or in another "
         "form (stock fairseq tasks read whole files at 16 kHz)",
     )
-    parser.add_argument("--skip-bad", action="store_true", default=None, help="leave out rows that cannot be used")
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        default=None,
+        help="leave out rows that cannot be used; all audio is decoded to find them",
+    )
     parser.add_argument("--allow-overlap", action="store_true", help=OVERLAP_HELP)
     parser.add_argument(
         "--allow-count-mismatch",
@@ -146,21 +152,20 @@ def run(args: argparse.Namespace) -> int:
     for option in ("root", "list", "label_files", "labelpath", "labeldir", "fold_dir", *_SCP):
         if getattr(args, option) is not None:
             setattr(args, option, os.path.abspath(getattr(args, option)))
-    if args.source == "synthetic":
-        _synthetic(args)
-    elif args.source == "transductive":
-        _transductive(args)
-    elif args.source:
-        _prepare(args)
+    if args.source:
+        prepare = {"synthetic": _synthetic, "transductive": _transductive}.get(args.source, _prepare)
+        if replaced := prepare(args):
+            _say(f"note: replaced {replaced}")
     return _check(args) if args.check else 0
 
 
-def _synthetic(args: argparse.Namespace) -> None:
+def _synthetic(args: argparse.Namespace) -> str | None:
     from emofair.corpora import UNDIVIDED, Source
     from emofair.corpora.synthetic import generate
-    from emofair.data.fold_folders import remove_folds
+    from emofair.data.fold_folders import check_replaced, remove_folds
     from emofair.data.manifests import read_split
 
+    replaced = check_replaced(args.out, args.source)
     chosen = {name: getattr(args, name) for name in ("clips", "seed") if getattr(args, name) is not None}
     remove_folds(args.out)
     corpus = generate(args.out, **chosen)
@@ -171,38 +176,47 @@ def _synthetic(args: argparse.Namespace) -> None:
         _divide_and_write(args, source)
     elif not args.check:
         _print_summary(args.out)
+    return replaced
 
 
-def _transductive(args: argparse.Namespace) -> None:
+def _transductive(args: argparse.Namespace) -> str | None:
     from emofair.corpora.transductive import write_transductive
 
     if args.fold_dir is None:
         raise EmofairError("transductive needs a prepared fold", remedy="--fold-dir DIR")
-    write_transductive(args.fold_dir, args.out, allow_overlap=args.allow_overlap)
+    replaced = write_transductive(args.fold_dir, args.out, allow_overlap=args.allow_overlap)
     if not args.check:
         _print_summary(args.out)
+    return replaced
 
 
-def _prepare(args: argparse.Namespace) -> None:
+def _prepare(args: argparse.Namespace) -> str | None:
     from emofair.corpora.measure import measure, without_audio
+    from emofair.data.fold_folders import check_replaced
 
+    replaced = check_replaced(args.out, args.source)
     source = _read(args)
     for reason, n in sorted(source.dropped.items()):
         _say(f"left out: {n} with {reason}")
     if args.text_only:
         without_audio(source)
     else:
-        measure(source, resample=bool(args.resample or args.write_audio), progress=True)
+        resample = bool(args.resample or args.write_audio)
+        measure(source, resample=resample, decode=bool(args.skip_bad), progress=True)
+        if not (args.skip_bad or args.check):
+            source.notes.append("only the headers of the audio were read; --check decodes it")
     for note in source.notes:
         _say(f"note: {note}")
     _report(source, skip=bool(args.skip_bad))
     _compare_counts(source, go_on=bool(args.allow_count_mismatch))
     _divide_and_write(args, source)
+    return replaced
 
 
 def _divide_and_write(args: argparse.Namespace, source: Source) -> None:
     folds = prepare_folds.divide(args, source)
     prepare_folds.refuse_overlap(args, source, folds)
+    prepare_folds.tell_unknown_speakers(source, folds)
     if args.write_audio:
         _write_audio(args, source)
     prepare_folds.write(
@@ -232,7 +246,9 @@ def _write_audio(args: argparse.Namespace, source: Source) -> None:
 def _read(args: argparse.Namespace) -> Source:
     from emofair.corpora import cmu, cremad, emodb, iemocap, label_json, meld, ravdess, scp, tsv
 
-    labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
+    labels = None if args.labels is None else [label.strip() for label in args.labels.split(",")]
+    if labels is not None and not all(labels):
+        raise EmofairError(f"--labels {args.labels!r} has an empty name", remedy="--labels A,B,...")
     if args.source == "scp":
         lists = {option.partition("_")[0]: path for option in _SCP if (path := getattr(args, option)) is not None}
         if "train" not in lists:

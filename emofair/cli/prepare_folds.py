@@ -133,6 +133,17 @@ def refuse_overlap(args: argparse.Namespace, source: Source, folds: Iterable[Fol
         disjoint.refuse_overlap(splits, allow=args.allow_overlap, shared=shared, warnings=told, digests=digests)
 
 
+def tell_unknown_speakers(source: Source, folds: Iterable[Fold]) -> None:
+    """Note that splits are compared by their clips alone where nothing tells the speakers."""
+    from emofair.data.corpus_check import GROUPS, without_parts
+
+    items = [utterance for part in source.splits.values() for utterance in part]
+    unknown = sum(not any(getattr(utterance, column) for column in GROUPS) for utterance in items)
+    if unknown and any(len(without_parts(fold.splits, fold.parts_of)) > 1 for fold in folds):
+        told = f"neither speaker nor session is known of {unknown} of {len(items)} clips"
+        print(f"emofair: note: {told}: splits were compared by clips, not by speakers", file=sys.stderr)
+
+
 def shared_groups(args: argparse.Namespace, source: Source) -> list[str]:
     """Columns that splits share on purpose."""
     from emofair.data.corpus_check import GROUPS

@@ -20,6 +20,7 @@ from emofair.corpora import UNDIVIDED, Source
 from emofair.corpora.folds import in_order
 from emofair.corpora.tables import read_text
 from emofair.data.audio import PathLike
+from emofair.data.corpus_files import read_lines
 from emofair.data.manifests import Utterance, read_corpus, read_split, splits_of, usable_id
 from emofair.errors import EmofairError
 
@@ -85,7 +86,7 @@ def to_label_json(corpus_dir: PathLike) -> Parts:
     corpus = read_corpus(corpus_dir)
     for part, split in PARTS.items():
         if split in splits_of(corpus_dir):
-            root = _root(Path(corpus_dir) / f"{split}.tsv")
+            root = next(read_lines(Path(corpus_dir) / f"{split}.tsv"), "")
             parts[part] = dict(_entry(u, root, corpus_dir) for u in read_split(corpus_dir, split))
     others = set(splits_of(corpus_dir)) - set(PARTS.values()) - set(corpus.get("parts_of", {}))
     if others:
@@ -100,10 +101,6 @@ def _entry(utterance: Utterance, root: str, corpus_dir: PathLike) -> tuple[str, 
         problem = f"{utterance.id!r} is not a whole audio file with a label"
         raise EmofairError(problem, file=corpus_dir, remedy="a label JSON can only name such")
     return utterance.extra.get(_NAME, _relative(utterance.path, root)), value
-
-
-def _root(manifest: Path) -> str:
-    return manifest.read_text(encoding="utf-8", errors="surrogateescape").split("\n", 1)[0]
 
 
 def _file(labels: PathLike) -> Path:

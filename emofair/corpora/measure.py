@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from emofair.corpora import Source
-from emofair.data.audio import SAMPLE_RATE, AudioInfo, audio_info
+from emofair.data.audio import SAMPLE_RATE, AudioInfo, audio_info, read_audio
+from emofair.data.corpus_check import SHORTEST
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
 
 
-def measure(source: Source, *, resample: bool = False, progress: bool = False) -> None:
+def measure(source: Source, *, resample: bool = False, decode: bool = False, progress: bool = False) -> None:
     """Fill in ``n_samples`` from the headers; utterances whose audio cannot be used move to ``source.problems``.
 
-    That is: missing, empty or truncated files, cuts outside the recording, and other rates than 16 kHz unless
-    ``resample``. Files with several channels are noted. Problems name the row of a list, where the corpus is one.
-    Raises `EmofairError` when nothing is left.
+    That is: missing, empty or truncated files, cuts outside the recording, other rates than 16 kHz unless ``resample``,
+    and with ``decode`` what only decoding shows. Clips below one frame and files with several channels are noted.
+    Problems name the row of a list, where the corpus is one. Raises `EmofairError` when nothing is left.
     """
     from tqdm import tqdm
 
@@ -28,7 +29,7 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
             for utterance in items:
                 bar.update()
                 try:
-                    utterance.n_samples = _n_samples(utterance, headers, resample)
+                    utterance.n_samples = _n_samples(utterance, headers, resample, decode)
                     kept.append(utterance)
                 except EmofairError as error:
                     source.problems.append(source.of_row(error, split, utterance.id))
@@ -44,8 +45,15 @@ def measure(source: Source, *, resample: bool = False, progress: bool = False) -
         )
     several = [path for path, info in headers.items() if isinstance(info, AudioInfo) and info.channels > 1]
     if several:
-        first = ", ".join(Path(path).name for path in several[:3]) + (" ..." if len(several) > 3 else "")
+        first = _first([Path(path).name for path in several])
         source.notes.append(f"{len(several)} files have several channels, which are averaged: {first}")
+    short = [u.id for items in source.splits.values() for u in items if u.n_samples < SHORTEST]
+    if short:
+        source.notes.append(f"{len(short)} clips are shorter than one frame ({SHORTEST} samples): {_first(short)}")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def without_audio(source: Source) -> None:
@@ -59,7 +67,7 @@ def without_audio(source: Source) -> None:
         source.splits[split] = [u for u in items if u.text]
 
 
-def _n_samples(utterance: Utterance, headers: dict[str, AudioInfo | EmofairError], resample: bool) -> int:
+def _n_samples(utterance: Utterance, headers: dict[str, AudioInfo | EmofairError], resample: bool, decode: bool) -> int:
     # Clips cut from one long recording share its header.
     if utterance.path not in headers:
         try:
@@ -76,6 +84,9 @@ def _n_samples(utterance: Utterance, headers: dict[str, AudioInfo | EmofairError
             remedy="convert it, allow resampling while reading with --resample, or convert it here with --write-audio",
         )
     try:
-        return info.length_at(SAMPLE_RATE, utterance.start, utterance.end)
+        n_samples = info.length_at(SAMPLE_RATE, utterance.start, utterance.end)
     except ValueError as error:
         raise EmofairError(f"{utterance.id}: {error}", file=utterance.path) from None
+    if decode:
+        read_audio(utterance.path, sample_rate=info.sample_rate, start=utterance.start, end=utterance.end)
+    return n_samples

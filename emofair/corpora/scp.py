@@ -75,9 +75,10 @@ def _utterance(line: str, root: Path, labels: Collection[str]) -> Utterance:
         raise ValueError("not a name, a path and a label")
     if not usable_id(name):
         raise ValueError(f"the name {name!r} cannot be used as a file name")
-    label = MERGED.get(label, label) if label not in labels else label
+    merged = {name: other for name, other in MERGED.items() if other in labels and name not in labels}
+    label = merged.get(label, label)
     if label not in labels:
-        raise ValueError(f"unknown label {label!r} (known: {', '.join((*labels, *MERGED))})")
+        raise ValueError(f"unknown label {label!r} (known: {', '.join((*labels, *merged))})")
     known = _IEMOCAP.match(name)
     session, gender = known.groups() if known else (None, None)
     return Utterance(

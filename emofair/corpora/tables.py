@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
@@ -12,14 +13,27 @@ from emofair.errors import EmofairError
 
 # Windows-1252 punctuation that was once read as Latin-1: U+0092 for a right single quotation mark, and so on.
 _C1 = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
+# That of UTF-32 begins with that of UTF-16.
+_OTHER_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 
 def read_text(path: PathLike) -> str:
-    """A text file as UTF-8, or as Windows-1252 when it isn't; C1 control characters become the quotes they were."""
+    """A text file as UTF-8, or as Windows-1252 when it isn't; C1 control characters become the quotes they were.
+
+    Raises `EmofairError` for a file that cannot be read, or that begins with the mark of another encoding.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
+    for mark, encoding in _OTHER_MARKS:
+        if data.startswith(mark):
+            raise EmofairError(f"not UTF-8 but {encoding}", file=path, remedy="save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -9,33 +9,36 @@ from __future__ import annotations
 import os
 
 from emofair.data.audio import PathLike
-from emofair.data.fold_folders import fold_dirs
+from emofair.data.fold_folders import check_replaced, fold_dirs
 from emofair.data.manifests import Utterance, read_corpus, read_labels, read_split, splits_of, write_corpus
 from emofair.errors import EmofairError
 
 HEARD = ("train", "test")
+PROTOCOL = "transductive"
 # Facts of the fold that hold for what is made of it.
 _KEPT = ("fold", "shared_groups", "resample", "text_only")
 
 
-def write_transductive(fold_dir: PathLike, out_dir: PathLike, *, allow_overlap: bool = False) -> None:
+def write_transductive(fold_dir: PathLike, out_dir: PathLike, *, allow_overlap: bool = False) -> str | None:
     """Write a corpus whose ``train`` are the train and test clips of a fold, and ``valid`` its valid clips, if any.
 
-    Labels stay, so that clusters can be described by them; name and fold stay too. Raises `EmofairError` when
-    ``fold_dir`` is no corpus with both splits, when ``out_dir`` is the fold or holds folds, and for ids that valid
-    shares with the others unless ``allow_overlap``.
+    Labels stay, so that clusters can be described by them; name and fold stay too. Returns what was replaced, as
+    `check_replaced` does. Raises `EmofairError` when ``fold_dir`` is no corpus with both splits, when ``out_dir`` is
+    the fold or holds another corpus, and for ids that valid shares with the others unless ``allow_overlap``.
     """
     if folds := fold_dirs(fold_dir):
         raise EmofairError(
             "this folder holds folds", file=fold_dir, remedy=f"Name one, as {next(iter(folds.values()))}"
         )
-    if os.path.realpath(out_dir) == os.path.realpath(fold_dir) or fold_dirs(out_dir):
+    if os.path.realpath(out_dir) == os.path.realpath(fold_dir):
         raise EmofairError("the fold itself would be overwritten", file=out_dir, remedy="Name another --out")
     corpus = read_corpus(fold_dir)
     if missing := [split for split in HEARD if split not in splits_of(fold_dir)]:
         raise EmofairError(
             f"no fold: it has no {missing[0]} split", file=fold_dir, remedy="--fold-dir is a prepared fold"
         )
+    name = corpus.get("name", os.path.basename(os.path.abspath(fold_dir)))
+    replaced = check_replaced(out_dir, name, protocol=PROTOCOL)
     heard: list[Utterance] = []
     by_id: dict[str, Utterance] = {}
     for split in HEARD:
@@ -51,10 +54,11 @@ def write_transductive(fold_dir: PathLike, out_dir: PathLike, *, allow_overlap: 
         out_dir,
         splits,
         root=corpus.get("root", os.path.abspath(fold_dir)),
-        name=corpus.get("name", os.path.basename(os.path.abspath(fold_dir))),
+        name=name,
         allow_overlap=allow_overlap,
         labels=read_labels(fold_dir),
         **{fact: corpus[fact] for fact in _KEPT if fact in corpus},
-        protocol="transductive",
+        protocol=PROTOCOL,
         fold_dir=os.path.abspath(fold_dir),
     )
+    return replaced

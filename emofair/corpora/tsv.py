@@ -10,6 +10,7 @@ column ``split`` may be absent and does not count. Every row that cannot be used
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def _utterance(cells: dict[str, str], root: Path, labels: Collection[str] | None
 def _text(cell: str, root: Path) -> str | None:
     if not cell.endswith(".txt"):
         return cell or None
-    if (root / cell).is_file():
+    if os.path.isfile(root / cell):  # a long text cannot be a path, Path.is_file would raise
         return " ".join(read_text(root / cell).split()) or None
     if len(cell.split()) == 1:
         raise ValueError(f"no transcript file {root / cell}")

@@ -77,7 +77,7 @@ def _is_there(target: Path, n_samples: int, stamp: str) -> bool:
     import soundfile
 
     try:
-        with soundfile.SoundFile(str(target)) as file:
+        with soundfile.SoundFile(os.fsencode(target)) as file:
             found = (file.samplerate, file.channels, file.frames, file.comment)
     except (soundfile.LibsndfileError, OSError):
         return False
@@ -102,7 +102,7 @@ def _write(wav: np.ndarray, target: Path, stamp: str) -> None:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with soundfile.SoundFile(str(part), "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
+        with soundfile.SoundFile(os.fsencode(part), "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
             file.comment = stamp
             file.write(samples)
         part.replace(target)

@@ -1,7 +1,8 @@
 """Read audio files: one way in for every corpus, with errors that name the file and the cure.
 
 libsndfile decodes (WAV of any width, FLAC, OGG, MP3, AIFF ...), soxr resamples. libsndfile shortens a WAV
-whose data chunk is cut off without a word, so the RIFF header is compared with the file here.
+whose data chunk is cut off without a word, so the RIFF header is compared with the file here. It gets file names as
+bytes, since those of old discs are not always UTF-8.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def audio_info(path: PathLike) -> AudioInfo:
     path = Path(path)
     _check_is_file(path)
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
     except (soundfile.LibsndfileError, OSError) as error:
         raise _not_audio(path, error) from None
     promised, present = _riff_data_bytes(path)
@@ -120,7 +121,7 @@ def read_audio(
     except ValueError as error:
         raise EmofairError(str(error), file=path, remedy="correct the start and end of this clip") from None
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             file.seek(first)
             audio = file.read(last - first, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
@@ -171,14 +172,14 @@ def _resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
 
 
 def _check_is_file(path: Path) -> None:
-    if path.is_dir():
-        raise EmofairError("this is a folder, an audio file is needed", file=path)
     try:
         size = path.stat().st_size
         with path.open("rb"):
             pass
     except FileNotFoundError:
         raise EmofairError("no such audio file", file=path, remedy="check the path and the root folder") from None
+    except IsADirectoryError:
+        raise EmofairError("this is a folder, an audio file is needed", file=path) from None
     except OSError as error:
         raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
     if size == 0:

@@ -6,7 +6,6 @@ of the sorted ids of each.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from emofair.data import manifests
 from emofair.data.audio import PathLike
 from emofair.data.corpus_check import Clip, Heard, Problem, check_corpus, without_parts
+from emofair.data.corpus_files import read_json, write_json
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
 
@@ -28,12 +28,7 @@ def fold_dirs(out_dir: PathLike) -> dict[str, Path]:
 def read_folds(out_dir: PathLike) -> dict[str, Any]:
     """What ``folds.json`` says; empty where there is none. Raises `EmofairError` for a damaged one."""
     path = Path(out_dir) / FOLDS
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EmofairError(f"not valid JSON ({error})", file=path, remedy="prepare the corpus again") from None
+    return read_json(path) if path.is_file() else {}
 
 
 def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
@@ -46,8 +41,7 @@ def list_folds(out_dir: PathLike, corpora: Iterable[Mapping[str, Any]]) -> None:
         folds.append(
             {"fold": corpus["fold"], "folder": folder_of(corpus["fold"]), **members, "ids_sha256": hashes},
         )
-    path = Path(out_dir) / FOLDS
-    path.write_text(json.dumps({**common, "folds": folds}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(Path(out_dir) / FOLDS, {**common, "folds": folds})
 
 
 def folder_of(fold: str) -> str:
@@ -64,6 +58,35 @@ def remove_folds(out_dir: PathLike) -> None:
             manifests.remove_corpus(folder)
             if not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def check_replaced(out_dir: PathLike, name: str, *, protocol: str | None = None) -> str | None:
+    """What a new corpus ``name`` in ``out_dir`` is going to replace: an earlier one of the same name and protocol.
+
+    None where there is none. Raises `EmofairError` where another corpus lies there, also in folders of folds that may
+    be overwritten, or one that cannot be read.
+    """
+    out_dir = Path(out_dir)
+    try:
+        listed = read_folds(out_dir)
+        own = [manifests.read_corpus(out_dir), {"name": listed.get("name")} if listed else {}]
+        in_folds = [manifests.read_corpus(folder) for folder in sorted(out_dir.glob(folder_of("*")))]
+    except EmofairError as error:
+        raise EmofairError(error.what, file=error.file, remedy="delete it, or choose another --out") from None
+    for corpus in filter(None, [*own, *in_folds]):
+        if (corpus.get("name"), corpus.get("protocol")) != (name, protocol):
+            problem = f"holds the corpus {_described(corpus)}"
+            raise EmofairError(problem, file=out_dir, remedy="choose another --out, or delete it")
+    if not any(own):
+        return None
+    folds = f" with {len(listed.get('folds', ()))} folds" if listed else ""
+    return f"{_described(own[0] or own[1])}{folds} in {out_dir}"
+
+
+def _described(corpus: Mapping[str, Any]) -> str:
+    more = [corpus["protocol"]] if "protocol" in corpus else []
+    more += [f"fold {corpus['fold']}"] if "fold" in corpus else []
+    return f"{corpus.get('name')} ({', '.join(more)})" if more else str(corpus.get("name"))
 
 
 def check_folds(

@@ -17,20 +17,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emofair.data.audio import SAMPLE_RATE, PathLike
+from emofair.data.corpus_files import AGAIN, parse_json, read_json, read_lines, write_json, write_lines
 from emofair.errors import EmofairError
 
 META_COLUMNS = ("id", "text", "label", "sentiment", "speaker", "session", "dialog", "start", "end")
+MOST_SAMPLES = 2**31 - 1
+"""A clip of 37 hours at 16 kHz; a longer one is a damaged number."""
+
 _SIDECARS = ("tsv", "emo", "emo.json", "meta.tsv", "words.jsonl")
 _BREAKS = re.compile(r"[\t\n\v\f\r\x00\x1c-\x1e\x85\u2028\u2029]+")
 
@@ -109,10 +114,10 @@ def write_corpus(
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         # corpus.json goes first and comes back last, so an interrupted run never looks finished.
-        remove_corpus(out_dir)
+        remove_corpus(out_dir, splits)
         for file, lines in files.items():
-            _write_lines(out_dir / file, lines)
-        _write_lines(out_dir / "corpus.json", [json.dumps(corpus, indent=1, ensure_ascii=False)])
+            write_lines(out_dir / file, lines)
+        write_json(out_dir / "corpus.json", corpus)
     except OSError as error:
         raise EmofairError(f"the corpus cannot be written ({error.strerror})", file=out_dir) from None
     return corpus
@@ -156,15 +161,13 @@ def splits_of(corpus_dir: PathLike) -> list[str]:
 def read_corpus(corpus_dir: PathLike) -> dict[str, Any]:
     """The facts in ``corpus.json`` (empty for a folder that emofair did not write)."""
     path = Path(corpus_dir) / "corpus.json"
-    if not path.is_file():
-        return {}
-    return _parse_json(path.read_text(encoding="utf-8"), path)
+    return read_json(path) if path.is_file() else {}
 
 
-def remove_corpus(corpus_dir: PathLike) -> None:
-    """Take away the manifests that ``corpus.json`` lists, and itself; other files stay."""
+def remove_corpus(corpus_dir: PathLike, others: Iterable[str] = ()) -> None:
+    """Take away the manifests of the splits that ``corpus.json`` lists, and of ``others``, and itself."""
     corpus_dir = Path(corpus_dir)
-    splits = read_corpus(corpus_dir).get("splits", {})
+    splits = {*read_corpus(corpus_dir).get("splits", {}), *others}
     (corpus_dir / "corpus.json").unlink(missing_ok=True)
     for file in ["labels.txt", *(f"{split}.{ending}" for split in splits for ending in _SIDECARS)]:
         (corpus_dir / file).unlink(missing_ok=True)
@@ -181,7 +184,7 @@ def class_names(splits: Mapping[str, list[Utterance]], others: Iterable[str] = (
 def read_labels(corpus_dir: PathLike) -> list[str]:
     """Class names, in the order of their indices (alphabetical), from ``labels.txt``; empty when there are none."""
     path = Path(corpus_dir) / "labels.txt"
-    return list(_lines(path)) if path.is_file() else []
+    return list(read_lines(path)) if path.is_file() else []
 
 
 def usable_id(identifier: str) -> bool:
@@ -291,31 +294,8 @@ def _cell(value: Any) -> str:
     return repr(value) if isinstance(value, float) else _BREAKS.sub(" ", str(value)).strip()
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    part.replace(path)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    # Not splitlines(): that also breaks at U+2028 and the like, inside a text.
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
-            yield from (line.rstrip("\n") for line in file)
-    except OSError as error:
-        raise EmofairError(f"cannot be read ({error.strerror})", file=path) from None
-
-
-def _parse_json(text: str, path: Path, row: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise EmofairError(f"not valid JSON ({error})", file=path, row=row, remedy="prepare the corpus again") from None
-
-
 def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
-    lines = list(_lines(path))
+    lines = list(read_lines(path))
     if not lines or "\t" in lines[0]:
         raise EmofairError("the first line must be the root folder of the audio", file=path, row=1)
     rows = []
@@ -323,6 +303,10 @@ def _read_tsv(path: Path) -> tuple[str, list[tuple[str, int]]]:
         relpath, tab, n_samples = line.partition("\t")
         if not relpath or not tab or not n_samples.strip().isdecimal():
             raise EmofairError("expected a path, a tab and a number of samples", file=path, row=row)
+        # The length first: Python refuses to convert thousands of digits.
+        if len(n_samples.strip()) > 10 or int(n_samples) > MOST_SAMPLES:
+            problem = f"{n_samples.strip()[:20]} cannot be a number of samples (at most {MOST_SAMPLES})"
+            raise EmofairError(problem, file=path, row=row, remedy=AGAIN)
         rows.append((relpath, int(n_samples)))
     if not rows:
         raise EmofairError("the manifest lists no utterances", file=path)
@@ -335,10 +319,10 @@ def _read_meta(path: Path, audio: list[tuple[str, int]]) -> list[Utterance]:
         if len(set(stems)) < len(stems):
             stems = [os.path.splitext(relpath)[0].replace("/", "_") for relpath, _ in audio]
         return [Utterance(id=stem, path="") for stem in stems]
-    lines = _lines(path)
+    lines = read_lines(path)
     columns = next(lines, "").split("\t")
     if missing := [column for column in META_COLUMNS if column not in columns]:
-        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy="prepare the corpus again")
+        raise EmofairError(f"the column {missing[0]!r} is missing", file=path, row=1, remedy=AGAIN)
     items = []
     for row, line in enumerate(lines, start=2):
         cells = line.split("\t")
@@ -365,14 +349,14 @@ def _same_length(rows: list, audio: list, path: Path) -> None:
         raise EmofairError(
             f"{len(rows)} rows for {len(audio)} utterances in the manifest",
             file=path,
-            remedy="prepare the corpus again",
+            remedy=AGAIN,
         )
 
 
 def _add_labels(path: Path, items: list[Utterance]) -> None:
     if not path.is_file():
         return
-    labels = list(_lines(path))
+    labels = list(read_lines(path))
     _same_length(labels, items, path)
     for row, (utterance, label) in enumerate(zip(items, labels, strict=True), start=1):
         if utterance.label not in (None, label):
@@ -382,17 +366,28 @@ def _add_labels(path: Path, items: list[Utterance]) -> None:
 
 def _add_votes(path: Path, items: list[Utterance], relpaths: list[str]) -> None:
     if path.is_file():
-        votes = _parse_json("\n".join(_lines(path)), path)
+        votes = parse_json("\n".join(read_lines(path)), path)
         for utterance, relpath in zip(items, relpaths, strict=True):
-            utterance.votes = votes.get(_vote_key(relpath, utterance))
+            key = _vote_key(relpath, utterance)
+            utterance.votes = votes.get(key)
+            if utterance.votes is not None and not _are_votes(utterance.votes):
+                raise EmofairError(f"{key!r} has no numbers of votes by label", file=path, remedy=AGAIN)
+
+
+def _are_votes(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(n) in (int, float) and 0 <= n < math.inf for n in value.values())
 
 
 def _add_words(path: Path, items: list[Utterance]) -> None:
     if not path.is_file():
         return
-    rows = [_parse_json(line, path, row) for row, line in enumerate(_lines(path), start=1)]
+    rows = [parse_json(line, path, row) for row, line in enumerate(read_lines(path), start=1)]
     _same_length(rows, items, path)
     for row, (utterance, timing) in enumerate(zip(items, rows, strict=True), start=1):
-        if timing["id"] != utterance.id:
-            raise EmofairError(f"words of {timing['id']!r}, expected {utterance.id!r}", file=path, row=row)
-        utterance.words = [(word, float(start), float(end)) for word, start, end in timing["words"]] or None
+        try:
+            identifier, words = timing["id"], [(word, float(start), float(end)) for word, start, end in timing["words"]]
+        except (KeyError, TypeError, ValueError):
+            raise EmofairError("expected an id and words with start and end", file=path, row=row) from None
+        if identifier != utterance.id:
+            raise EmofairError(f"words of {identifier!r}, expected {utterance.id!r}", file=path, row=row)
+        utterance.words = words or None

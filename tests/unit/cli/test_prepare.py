@@ -51,6 +51,56 @@ def test_check_alone_sees_what_headers_hide(items, tmp_path, capsys):
     assert "train.tsv:2: " in shown.err and "1 samples are NaN" in shown.err and "1 errors" in shown.out
 
 
+def test_audio_is_decoded_or_a_note_says_that_it_was_not(items, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.full(1700, np.inf, np.float32), 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "日本.wav", np.random.default_rng(0).uniform(-1, 1, 9000), 16000, format="FLAC")
+    (tmp_path / "日本.wav").write_bytes((tmp_path / "日本.wav").read_bytes()[:9000])
+    with items.open("a", encoding="utf-8") as file:
+        file.write("d\td.wav\t\tsad\ttrain\tA\n")
+    write_noise(tmp_path / "d.wav", 100, 3)
+    note = "note: only the headers of the audio were read; --check decodes it"
+    emofair_prepare("tsv", "--list", items, "--out", tmp_path / "out")
+    told = capsys.readouterr().err
+    assert note in told and "note: 1 clips are shorter than one frame (400 samples): d" in told
+    emofair_prepare("tsv", "--list", items, "--out", tmp_path / "out", "--skip-bad")
+    told = capsys.readouterr().err
+    assert f"left out: {items}:2: {tmp_path / 'a.wav'}: 1700 samples are NaN or infinite" in told and note not in told
+    assert f"left out: {items}:3: {tmp_path / '日本.wav'}: the audio breaks off or is damaged" in told
+    assert read_corpus(tmp_path / "out")["dropped"] == {"bad rows": 2}
+    assert emofair_prepare("tsv", "--list", items, "--out", tmp_path / "out", "--check") == 1
+    assert note not in capsys.readouterr().err
+
+
+def test_another_corpus_is_not_replaced(items, tmp_path, capsys):
+    out = tmp_path / "out"
+    tsv = ("tsv", "--list", items, "--out", out)
+    emofair_prepare(*tsv)
+    assert "replaced" not in capsys.readouterr().err
+    emofair_prepare(*tsv, "--folds", "speaker", "--valid", "none")
+    assert f"note: replaced tsv in {out}\n" in capsys.readouterr().err
+    with pytest.raises(EmofairError, match=r"out: holds the corpus tsv\. choose another --out, or delete it\."):
+        emofair_prepare("scp", "--train-src-path", items, "--out", out)
+    with pytest.raises(EmofairError, match=r"fold1: holds the corpus tsv \(fold 1\)"):
+        emofair_prepare("transductive", "--fold-dir", out / "fold2", "--out", out / "fold1")
+    for _ in range(2):
+        emofair_prepare("transductive", "--fold-dir", out / "fold2", "--out", out / "heard")
+    assert f"note: replaced tsv (transductive, fold 2) in {out / 'heard'}" in capsys.readouterr().err
+    with pytest.raises(EmofairError, match=r"heard: holds the corpus tsv \(transductive, fold 2\)"):
+        emofair_prepare("tsv", "--list", items, "--out", out / "heard")
+    emofair_prepare(*tsv)
+    assert f"note: replaced tsv with 2 folds in {out}\n" in capsys.readouterr().err
+    assert splits_of(out) == ["train", "test"] and not list(out.glob("fold?"))
+
+
+@pytest.mark.parametrize("file", ["corpus.json", "fold1/corpus.json", "folds.json"])
+def test_a_damaged_corpus_is_not_replaced(items, tmp_path, file):
+    damaged = tmp_path / "out" / file
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("[]")
+    with pytest.raises(EmofairError, match=rf"{file}: a JSON object is .*\. delete it, or choose another --out\."):
+        emofair_prepare("tsv", "--list", items, "--out", tmp_path / "out")
+
+
 def test_bad_rows_stop_or_are_skipped(items, tmp_path, capsys):
     with items.open("a", encoding="utf-8") as file:
         file.write("d\tabsent.wav\t\tsad\ttrain\tA\ne\n")

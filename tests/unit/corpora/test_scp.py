@@ -44,6 +44,15 @@ def test_other_corpora_bring_their_labels(tmp_path):
     (item,) = read(tmp_path, "x a.wav exc", labels=["exc", "bored"]).splits["train"]
     assert (item.label, item.speaker) == ("exc", None)
 
+    (problem,) = read(tmp_path, "x a.wav exc", labels=["bored"]).problems
+    assert problem.what == "unknown label 'exc' (known: bored)"
+
+
+@pytest.mark.parametrize("labels", [",", "", "sad,,ang"])
+def test_an_empty_label_is_refused(lists, capsys, labels):
+    assert prepare(lists, lists / "corpus", "--labels", labels) == 2
+    assert f"--labels {labels!r} has an empty name" in capsys.readouterr().err
+
 
 def test_rows_that_cannot_be_used_are_named(tmp_path):
     rows = ["a a.wav ang", "b b.wav fru", "c c.wav", "a a2.wav sad", "only", "d/e d.wav neu"]
@@ -92,6 +101,16 @@ def test_a_corpus_comes_out(lists, capsys):
     assert (item.id, item.label, item.n_samples) == ("Ses03F_impro00_F000", "hap", 4000)
 
 
+def test_names_that_tell_no_speaker_are_noted(lists, capsys):
+    note = "note: neither speaker nor session is known of 4 of 12 clips: splits were compared by clips, not by speakers"
+    assert prepare(lists, lists / "corpus") == 0
+    assert "speaker" not in capsys.readouterr().err
+    rows = (lists / "test.scp").read_text().splitlines()
+    listing(lists, *(f"x{row}" for row in rows), name="test.scp")
+    assert prepare(lists, lists / "corpus") == 0
+    assert note in capsys.readouterr().err
+
+
 def test_one_list_for_validation_and_test_is_refused(lists, capsys):
     (lists / "valid.scp").write_text((lists / "test.scp").read_text())
     assert prepare(lists, lists / "corpus") == 2
@@ -110,17 +129,20 @@ def test_a_missing_wav_and_a_missing_list_are_told(lists, capsys):
 def test_unusable_audio_is_told_with_list_and_row(lists, capsys):
     gone, slow = lists / "Ses02F_impro01_F000 x.wav", lists / "Ses03F_impro02_F000 x.wav"
     gone.unlink()
+    with (lists / "train.scp").open("a") as file:
+        file.write(f"long {'x' * 300}.wav sad\n")
     soundfile.write(slow, np.zeros(4000), 8000)
     assert prepare(lists, lists / "corpus") == 2
     told = capsys.readouterr().err
     assert f"{lists / 'valid.scp'}:2: {gone}: no such audio file" in told
+    assert f"{lists / 'train.scp'}:5: {lists / ('x' * 300)}.wav: cannot be read (File name too long)" in told
     assert f"{lists / 'test.scp'}:3: {slow}: the audio is at 8000 Hz" in told
     assert "--write-audio" in told
     for file in lists.glob("*.wav"):
         file.unlink()
     assert prepare(lists, lists / "corpus") == 2
     told = capsys.readouterr().err
-    assert f"{lists / 'train.scp'}:1: none of the 12 clips has usable audio" in told
+    assert f"{lists / 'train.scp'}:1: none of the 13 clips has usable audio" in told
 
 
 def test_one_file_under_two_names_is_refused_with_both_rows(tmp_path):

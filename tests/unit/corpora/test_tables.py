@@ -41,6 +41,13 @@ def test_encodings(tmp_path, data):
     assert read_text(tmp_path / "a") == "it’s é"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_another_encoding_is_told_by_its_mark(tmp_path, encoding):
+    (tmp_path / "a").write_text("x a.wav sad\n", encoding=encoding)
+    with pytest.raises(EmofairError, match=rf"a: not UTF-8 but {encoding.upper()}\. save it as UTF-8"):
+        read_text(tmp_path / "a")
+
+
 def test_unreadable(tmp_path):
     with pytest.raises(EmofairError, match="cannot be read"):
         read_text(tmp_path)

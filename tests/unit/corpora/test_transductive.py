@@ -85,6 +85,6 @@ def test_what_is_no_fold_or_would_be_lost(fold, tmp_path):
     list_folds(tmp_path, [{**listed, "folds": {}}])
     with pytest.raises(EmofairError, match=r"this folder holds folds. Name one, as .*fold3"):
         write_transductive(tmp_path, tmp_path / "heard")
-    with pytest.raises(EmofairError, match="the fold itself would be overwritten"):
+    with pytest.raises(EmofairError, match=r"holds the corpus mine\. choose another --out"):
         write_transductive(fold, tmp_path)
     assert read_split(fold, "test")

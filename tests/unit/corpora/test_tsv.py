@@ -4,6 +4,7 @@ from emofair.corpora import tsv
 from emofair.errors import EmofairError
 
 HEADER = "id\twav\ttext\tlabel\tsplit"
+LONG = f"{'see ' * 100}the file a.txt"
 
 
 def listing(folder, *rows, header=HEADER, encoding="utf-8"):
@@ -41,11 +42,9 @@ def test_root_and_split_order(tmp_path):
 
 def test_transcript_files(tmp_path):
     (tmp_path / "a.txt").write_text("two\nlines\n")
-    path = listing(
-        tmp_path, "a\ta.wav\ta.txt\t\ttrain", "b\tb.wav\tsee the file a.txt\t\ttrain", "c\tc\tno.txt\t\ttrain"
-    )
+    path = listing(tmp_path, "a\ta.wav\ta.txt\t\ttrain", f"b\tb.wav\t{LONG}\t\ttrain", "c\tc\tno.txt\t\ttrain")
     source = tsv.read(path)
-    assert [u.text for u in source.splits["train"]] == ["two lines", "see the file a.txt"]
+    assert [u.text for u in source.splits["train"]] == ["two lines", LONG]
     assert str(source.problems[0]) == f"{path}:4: no transcript file {tmp_path / 'no.txt'}"
 
 

@@ -18,10 +18,11 @@ def wav(path, audio, rate=16000, **kwargs):
     return path
 
 
-@pytest.mark.parametrize("name", ["plain.wav", "clip.flac", "été 日本.wav", "-starts_with_dash.wav"])
+@pytest.mark.parametrize("name", ["plain.wav", "clip.flac", "été 日本.wav", "-starts_with_dash.wav", "l\udce9.wav"])
 def test_reads_what_was_written(tmp_path, name):
     x = noise()
-    y = read_audio(wav(tmp_path / name, x))
+    # A name that is not UTF-8 comes from os.listdir with its bytes as surrogates.
+    y = read_audio(wav(tmp_path / name.replace("\udce9", "x"), x).rename(tmp_path / name))
     assert y.dtype == np.float32 and y.shape == (16000,)
     np.testing.assert_allclose(y, x, atol=1 / 32768)
 
@@ -106,6 +107,7 @@ def bad_files(folder):
     return {
         "no such": folder / "absent.wav",
         "folder": folder / "folder.wav",
+        "cannot be read (File name too long)": folder / f"{'x' * 300}.wav",
         "0 bytes": folder / "zero.wav",
         "not an audio": folder / "text.wav",
         "no samples": wav(folder / "none.wav", x[:0]),

@@ -88,7 +88,8 @@ def test_removal_keeps_what_is_not_ours(out):
     remove_folds(out)
 
 
-def test_a_damaged_list(out):
-    (out / "folds.json").write_text("{")
-    with pytest.raises(EmofairError, match=r"folds\.json: not valid JSON"):
+@pytest.mark.parametrize(("content", "told"), [("{", "not valid JSON"), ("[]", "a JSON object is expected")])
+def test_a_damaged_list(out, content, told):
+    (out / "folds.json").write_text(content)
+    with pytest.raises(EmofairError, match=rf"folds\.json: {told}"):
         fold_dirs(out)

@@ -117,6 +117,14 @@ def test_rewriting_leaves_nothing_of_the_earlier_corpus(tmp_path):
     assert left == ["corpus.json", "valid.meta.tsv", "valid.tsv"]
 
 
+def test_rewriting_where_corpus_json_was_deleted(tmp_path):
+    items = full(tmp_path)
+    write_corpus(tmp_path / "out", {"train": items}, root=tmp_path, name="x")
+    (tmp_path / "out" / "corpus.json").unlink()
+    write_corpus(tmp_path / "out", {"train": [Utterance("d", items[0].path, 800)]}, root=tmp_path, name="x")
+    assert read_split(tmp_path / "out", "train") == [Utterance("d", items[0].path, 800)]
+
+
 def one(**changes):
     return Utterance(**({"id": "a", "path": "a.wav", "n_samples": 5} | changes))
 
@@ -159,14 +167,39 @@ def test_overlap_on_request(tmp_path):
         ("train.words.jsonl", '{"id": "z", "words": []}\n{"id": "b", "words": []}\n', "words of 'z', expected 'a-1'"),
         ("train.emo.json", "{", "not valid JSON"),
         ("corpus.json", "{", "not valid JSON"),
+        ("corpus.json", "[]", r"corpus\.json: a JSON object is expected, not '\[\]'\. prepare the corpus again"),
+        ("corpus.json", '{"name": "caf\xe9"}', r"corpus\.json: not UTF-8 \(byte 13\)"),
+        ("train.emo.json", "[1]", r"emo\.json: a JSON object is expected"),
+        ("train.emo.json", '{"b.wav": ["hap"]}', r"emo\.json: 'b\.wav' has no numbers of votes"),
+        ("train.words.jsonl", "[]\n{}\n", r"words\.jsonl:1: a JSON object is expected"),
+        ("train.words.jsonl", "{}\n{}\n", r"words\.jsonl:1: expected an id and words"),
+        ("train.tsv", "/r\na.wav\t5\nb.wav\t2147483648\n", r"train\.tsv:3: 2147483648 cannot be a number of samples"),
+        ("train.tsv", f"/r\na.wav\t{'9' * 5000}\n", r"train\.tsv:2: 9{20} cannot be a number of samples"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, file, content, message):
     write_corpus(tmp_path / "out", {"train": full(tmp_path)}, root=tmp_path, name="toy")
-    (tmp_path / "out" / file).write_text(content)
+    (tmp_path / "out" / file).write_text(content, encoding="latin-1")
     with pytest.raises(EmofairError, match=message):
         read_corpus(tmp_path / "out")
         read_split(tmp_path / "out", "train")
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    items = full(tmp_path)
+    write_corpus(tmp_path / "out", {"train": items}, root=tmp_path, name="toy")
+    items = read_split(tmp_path / "out", "train")
+    for path in (tmp_path / "out").iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_split(tmp_path / "out", "train") == items
+    assert read_labels(tmp_path / "out") == ["hap", "neu"] and read_corpus(tmp_path / "out")["name"] == "toy"
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    root = str(tmp_path / "caf\udce9")
+    write_corpus(tmp_path / "out", {"train": [one(path="l\udce9.wav")]}, root=root, name="toy")
+    assert read_corpus(tmp_path / "out")["root"] == root
+    assert read_split(tmp_path / "out", "train")[0].path == f"{root}/l\udce9.wav"
 
 
 def test_bad_meta_cell(tmp_path):
