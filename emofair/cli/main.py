@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -54,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. Returns 0 on success, 1 when it ran and found problems, 2 on a usage or input error."""
     argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be text in any encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = build_parser()
     if argv and argv[0] in PASS_THROUGH:
         # fairseq's own parser reads these; argparse would swallow options such as --help or -m.

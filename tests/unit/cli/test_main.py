@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -111,6 +112,12 @@ def test_an_error_of_ours_is_not_hidden(verb):
 def test_stopped_by_the_user(verb, capsys):
     assert verb(failing_with(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "emofair: stopped\n"
+
+
+def test_names_that_are_no_text_can_be_printed(verb, monkeypatch):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", errors="strict", write_through=True))
+    assert verb(lambda args: print(os.fsdecode(b"l\xe9.wav")) or 0) == 0 and out.getvalue() == b"l\\udce9.wav\n"
 
 
 def test_reader_that_goes_away_is_no_error():
