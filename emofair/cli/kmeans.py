@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             kmeans.save(path)
             done = "written"
         print(
-            f"emofair kmeans: {path}: {k} centroids of {kmeans.dim} numbers from {kmeans.facts['fit']['n_frames']} "
+            f"emofair kmeans: {path}: {k} centroids of {kmeans.dim} numbers from {kmeans.counts.sum()} "
             f"frames, inertia {kmeans.inertia:.6g} per frame, sha256 {kmeans.sha256[:12]}: {done}"
         )
     return 0

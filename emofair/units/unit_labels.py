@@ -18,6 +18,7 @@ import numpy as np
 from emofair.data.manifests import ids_hash
 from emofair.errors import EmofairError
 from emofair.metrics import clusters
+from emofair.units import records
 from emofair.units.feature_store import list_hash, n_frames
 from emofair.units.nearest import NearestCentroid
 
@@ -101,18 +102,10 @@ def write_labels(
 
 def read_record(path: PathLike) -> dict[str, Any]:
     """What is known of the labels ``{split}.km{K}`` at ``path``; empty for labels of other programs."""
-    record = Path(f"{os.fspath(path)}.json")
-    if not record.exists():
-        return {}
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or "kmeans_sha256" not in content:
-        raise EmofairError(
-            "is not the record of frame labels", file=record, remedy="Make the labels again with emofair units"
-        )
-    return content
+    record = records.read_record(
+        Path(f"{os.fspath(path)}.json"), "frame labels", ("kmeans_sha256",), "Make the labels again with emofair units"
+    )
+    return record or {}
 
 
 def check_record(record: dict[str, Any], items: Sequence[Utterance], path: PathLike) -> None:

@@ -125,6 +125,19 @@ def test_damaged_files_are_named(store, tmp_path):
         list(Features(folder, "train").blocks(8))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"dim": "x"}, {"hop": 0}, {"source": "x"}, {"frame_rate": "x"}, {"frame_rate": float("nan")}, {"n_frames": True}],
+)
+def test_a_record_that_was_damaged_is_named_with_what_is_wrong_in_it(store, change):
+    folder = store(FRAMES, LENGTHS, **change)
+    (name,) = change
+    with pytest.raises(
+        EmofairError, match=rf"train_0_1\.json: is not the record of a feature dump \({name}: '.*'\)\. d"
+    ):
+        Features(folder, "train")
+
+
 @pytest.mark.parametrize("nshard", [1, 3])
 def test_a_clip_is_a_view_of_what_is_stored(store, nshard):
     frames = np.arange(40, dtype=np.float32).reshape(20, 2)
