@@ -31,7 +31,7 @@ FIELDS = (
     "receptive_field",
 )
 # Record fields that all shards of a dump share.
-_SHARED = ("source", "dim", "dtype", "list_sha256", "autocast_bf16", "max_seconds")
+_SHARED = ("source", "dim", "dtype", "list_sha256", "audio_sha256", "autocast_bf16", "max_seconds")
 _SHARD = re.compile(r"(?P<split>.+)_(?P<rank>\d+)_(?P<nshard>\d+)")
 
 
@@ -108,7 +108,8 @@ class Features:
 
     def facts(self) -> dict[str, Any]:
         """What later stages store about the features that they were made from."""
-        names = ("source", "split", "list_sha256", "ids_sha256", "manifest", "frame_rate", "dtype", "autocast_bf16")
+        names = ("source", "split", "list_sha256", "ids_sha256", "audio_sha256", "manifest", "frame_rate", "dtype")
+        names += ("autocast_bf16",)
         return {**{name: self.record.get(name) for name in names}, "n_frames": self.n_frames}
 
     def rows(self, indices: np.ndarray) -> np.ndarray:

@@ -67,11 +67,12 @@ def test_two_dumps_are_not_mixed(store):
         Features(folder, "train")
 
 
-def test_shards_of_different_features_are_refused(store):
+@pytest.mark.parametrize(("field", "value"), [("source", {"features": "others"}), ("audio_sha256", "1")])
+def test_shards_of_different_features_or_audio_are_refused(store, field, value):
     folder = store(FRAMES, LENGTHS, nshard=2)
     path = folder / "train_1_2.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": {"features": "others"}}))
-    with pytest.raises(EmofairError, match=r"train_0_2 and train_1_2 differ in source"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(EmofairError, match=rf"train_0_2 and train_1_2 differ in {field}"):
         Features(folder, "train")
 
 
