@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Dump one shard; 0 when it is whole."""
+    if args.nshard < 1:
+        raise EmofairError(f"--nshard {args.nshard}: there must be at least 1 shard")
     if not 0 <= args.rank < args.nshard:
         raise EmofairError(f"--rank {args.rank} is not from 0 to {args.nshard - 1}, below --nshard {args.nshard}")
     for name in ("batch_seconds", "max_seconds"):
