@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     def read(path: str, record: dict, split: str, k: int) -> list:
         rate = record.get("features", {}).get("frame_rate")
-        clips = read_frame_labels(path, record, items[split], [str(i) for i in range(k)], f"km{k}", rate=rate)
-        return [np.array(labels, dtype=np.int32) for labels in clips]
+        lines = read_frame_labels(path, record, items[split], [str(i) for i in range(k)], f"km{k}", rate=rate)
+        return [np.array(line.split(), dtype=np.int32) for line in lines]
 
     records = [read_record(path) for path in args.labels]
     hashes = {record.get("kmeans_sha256") for record in records} - {None}

@@ -120,8 +120,8 @@ def read_frame_labels(
     rate: float | None = None,
     sample_rate: int = SAMPLE_RATE,
     remedy: str = REMEDY,
-) -> list[list[str]]:
-    """The labels of every clip of ``items``; ``record`` is what `read_record` found beside them.
+) -> list[str]:
+    """The labels of every clip of ``items``, with spaces between; ``record`` is what `read_record` found beside them.
 
     Raises EmofairError unless the record is theirs (`check_record`), every clip has a line with as many labels as it
     has frames at ``rate`` a second, and all of these are ``known``, in ``dictionary``. Without ``rate`` the clips must
@@ -137,18 +137,17 @@ def read_frame_labels(
         raise EmofairError(
             f"has labels of {len(lines)} clips, the list {name} has {len(items)}", file=path, remedy=REMEDY
         )
-    clips = [line.split() for line in lines]
-    _check_counts(np.array([len(labels) for labels in clips]), items, path, rate, sample_rate, remedy)
+    _check_counts(np.array([len(line.split()) for line in lines]), items, path, rate, sample_rate, remedy)
     known = set(known)
-    for row, labels in enumerate(clips, start=1):
-        if unknown := set(labels) - known:
+    for row, line in enumerate(lines, start=1):
+        if unknown := set(line.split()) - known:
             raise EmofairError(
                 f"label {min(unknown)} is not one of the {len(known)} of {dictionary}",
                 file=path,
                 row=row,
                 remedy="They are of different k-means: make them again with emofair units",
             )
-    return clips
+    return lines
 
 
 def _check_counts(
