@@ -190,7 +190,7 @@ def _is_there(path: Path, record: dict[str, Any], report: Callable[[str], None])
     if not differing:
         if record["audio_sha256"] in (None, earlier.get("audio_sha256")):
             return True
-        report(f"the audio is not what it was when {path.stem} was dumped: dumped anew")
+        report(f"the audio is not known to be what {path.stem} was dumped from: dumped anew")
         path.unlink()
         return False
     what = ["another list of clips" if name == "list_sha256" else f"another {name}" for name in differing]

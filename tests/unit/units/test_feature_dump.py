@@ -123,7 +123,7 @@ def test_features_of_audio_that_was_rewritten_are_dumped_anew_with_a_note(encode
     dump_shard(encoder, items, out, "train")
     rewrite(items[1])
     assert dump_shard(encoder, items, out, "train", report=notes.append).made
-    assert notes == ["the audio is not what it was when train_0_1 was dumped: dumped anew"]
+    assert notes == ["the audio is not known to be what train_0_1 was dumped from: dumped anew"]
     dump_shard(encoder, items, tmp_path / "new", "train")
     assert tree(out) == tree(tmp_path / "new")
     assert not dump_shard(encoder, items, out, "train", report=notes.append).made and len(notes) == 1
