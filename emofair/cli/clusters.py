@@ -18,9 +18,12 @@ import re
 from pathlib import Path
 
 from emofair.cli.outputs import can_draw, check_page, write_page
+from emofair.cli.units import file_names
 from emofair.errors import EmofairError
 
 HELP = "frame labels -> what the clusters are: emotions, speakers, stability"
+# The page has a row for each, and steps are counted between every two.
+MOST_CLUSTERS = 1 << 14
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--silence-db", metavar="DB", type=float, help="count frames this far below the loudest of their clip, too"
     )
+    parser.add_argument("--resample", action="store_true", help="with --silence-db, accept audio that is not at 16 kHz")
     parser.add_argument("--html", action="store_true", help="also write FILE.html with the pictures inside")
     parser.add_argument("--title", default="Clusters of frames", help="heading of the page")
 
@@ -40,20 +44,24 @@ def run(args: argparse.Namespace) -> int:
     """Write the page, its pictures and the JSON."""
     out = check_page(args.out, "page")
     named = [_split_and_k(path) for path in args.labels]
+    others = file_names("--others", args.others) if args.others is not None else []
     if len({k for _, k in named}) > 1:
         raise EmofairError("labels of several numbers of clusters", remedy="Describe one k-means at a time")
-    from emofair.data.manifests import read_labels, read_split
-    from emofair.data.pseudo_label_dataset import read_units
+    import numpy as np
+
+    from emofair.data.manifests import read_corpus, read_labels, read_split
     from emofair.reports import cluster_page
     from emofair.units import cluster_report
     from emofair.units.silence import silence_of
-    from emofair.units.unit_labels import check_record, read_record
+    from emofair.units.unit_labels import read_frame_labels, read_record
 
+    cluster_report.check_replaceable(out.with_suffix(".json"))
     items = {split: read_split(args.manifest, split) for split, _ in named}
 
     def read(path: str, record: dict, split: str, k: int) -> list:
-        check_record(record, items[split], path)
-        return read_units(path, len(items[split]), k)
+        rate = record.get("features", {}).get("frame_rate")
+        lines = read_frame_labels(path, record, items[split], [str(i) for i in range(k)], f"km{k}", rate=rate)
+        return [np.array(line.split(), dtype=np.int32) for line in lines]
 
     records = [read_record(path) for path in args.labels]
     hashes = {record.get("kmeans_sha256") for record in records} - {None}
@@ -63,16 +71,17 @@ def run(args: argparse.Namespace) -> int:
         )
     units = [read(path, record, *each) for path, record, each in zip(args.labels, records, named, strict=True)]
     classes = read_labels(args.manifest)
+    resample = args.resample or bool(read_corpus(args.manifest).get("resample"))
     splits = []
     for path, record, each, (split, k) in zip(args.labels, records, units, named, strict=True):
         silent = None
         if args.silence_db is not None:
-            silent = silence_of(items[split], each, record, path, args.silence_db)
+            silent = silence_of(items[split], each, record, path, args.silence_db, resample=resample)
         splits.append(cluster_report.describe(each, items[split], k, split, classes, silent))
     agreement = []
-    if args.others:
+    if others:
         labelled = {args.labels[0]: units[0]}
-        for path in args.others.split(","):
+        for path in others:
             labelled[path] = read(path, read_record(path), *_split_and_k(path, named[0][0]))
         agreement = cluster_report.stability(labelled)
     pictures = can_draw()
@@ -101,6 +110,8 @@ def _split_and_k(path: str, expected: str | None = None) -> tuple[str, int]:
         )
     if expected not in (None, match[1]):
         raise EmofairError(f"labels of split {match[1]}, not of {expected}", file=path)
+    if not 1 <= int(match[2]) <= MOST_CLUSTERS:
+        raise EmofairError(f"{match[2]} clusters are not from 1 to {MOST_CLUSTERS}", file=path)
     return match[1], int(match[2])
 
 
@@ -108,7 +119,6 @@ def _told(split: str, found: dict) -> str:
     line = f"{split}: {found['frames']} frames, {found['dead']} of {found['clusters']} clusters dead"
     if found["purity_emotion"] is not None:
         line += f", purity {found['purity_emotion']:.4f} (one cluster: {found['majority_emotion']:.4f})"
-        line += f", NMI with emotion {found['nmi_emotion']:.4f}"
-    if found["nmi_speaker"] is not None:
-        line += f", with speaker {found['nmi_speaker']:.4f}"
-    return line
+    nmi = {name: found[f"nmi_{name}"] for name in ("emotion", "speaker")}
+    told = [f"with {name} {value:.4f}" for name, value in nmi.items() if value is not None]
+    return line + (f", NMI {', '.join(told)}" if told else "")

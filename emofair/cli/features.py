@@ -2,7 +2,8 @@
 
 OUT gets, per shard, {split}_{rank}_{nshard}.npy (frames of all clips, in the manifest's order), .len (frames per clip)
 and .json (checkpoint hash, layer, hash of the list ...). Killed and run again, it goes on where it stopped; run again
-when all is there, it does nothing. Masks and dropout are off.
+when all is there, it does nothing, unless size or time of an audio file changed: then it dumps anew. Masks and dropout
+are off. Each shard has batches of its own, so shards equal one dump up to float noise (about 1e-6).
 
     emofair features --checkpoint hubert_base_ls960.pt --layer 9 --manifest corpus --split train --out features
     emofair features --checkpoint wav2vec_large.pt --manifest corpus --split train --out context
@@ -12,6 +13,7 @@ when all is there, it does nothing. Masks and dropout are off.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from emofair.cli.outputs import check_folder
@@ -51,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Dump one shard; 0 when it is whole."""
+    if args.nshard < 1:
+        raise EmofairError(f"--nshard {args.nshard}: there must be at least 1 shard")
     if not 0 <= args.rank < args.nshard:
         raise EmofairError(f"--rank {args.rank} is not from 0 to {args.nshard - 1}, below --nshard {args.nshard}")
     for name in ("batch_seconds", "max_seconds"):
@@ -84,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         rank=args.rank,
         nshard=args.nshard,
         options=options,
+        report=lambda line: print(f"emofair features: note: {line}", file=sys.stderr),
         checkpoint=args.checkpoint,
         manifest=str(Path(args.manifest).resolve()),
     )

@@ -1,7 +1,7 @@
 """Frame features -> k-means, on more frames than fit into memory.
 
 Reads all shards of a split, mapped from disk. Starts with k-means++ and one pass of scikit-learn's mini-batch k-means,
-and then passes over all frames until these gain less than 0.1 %. OUT/km{K}.npz gets centroids, counts, inertia, seed,
+and then passes over all frames until these gain less than 0.01 %. OUT/km{K}.npz gets centroids, counts, inertia, seed,
 and what the features were. With --backend faiss, faiss fits (in memory).
 
     emofair kmeans --features features --split train -k 64,512,4096 --out kmeans
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             kmeans.save(path)
             done = "written"
         print(
-            f"emofair kmeans: {path}: {k} centroids of {kmeans.dim} numbers from {kmeans.facts['fit']['n_frames']} "
+            f"emofair kmeans: {path}: {k} centroids of {kmeans.dim} numbers from {kmeans.counts.sum()} "
             f"frames, inertia {kmeans.inertia:.6g} per frame, sha256 {kmeans.sha256[:12]}: {done}"
         )
     return 0
@@ -86,9 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _differences(earlier: dict, asked: dict) -> list[str]:
     """What a k-means that is there was made with, and would not be now."""
-    decisive = {"features": ("source", "split", "list_sha256", "dtype", "autocast_bf16"), "fit": tuple(asked["fit"])}
+    features = ("source", "split", "list_sha256", "audio_sha256", "dtype", "autocast_bf16")
+    decisive = {"features": features, "fit": tuple(asked["fit"])}
     return [
-        {"list_sha256": "list of clips", "share": "--percent"}.get(name, name)
+        {"list_sha256": "list of clips", "audio_sha256": "audio", "share": "--percent"}.get(name, name)
         for part, names in decisive.items()
         for name in names
         if earlier.get(part, {}).get(name) != asked[part][name]

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from emofair.units.kmeans import load_kmeans
 
     features = Features(args.features, args.split)
-    models = {path: load_kmeans(path, allow_pickle=args.allow_pickle) for path in args.kmeans.split(",")}
+    models = {path: load_kmeans(path, allow_pickle=args.allow_pickle) for path in file_names("--kmeans", args.kmeans)}
     if len({kmeans.k for kmeans in models.values()}) < len(models):
         raise EmofairError("two of --kmeans have as many clusters: their labels would have one name")
     for path, kmeans in models.items():
@@ -82,6 +82,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def file_names(option: str, text: str) -> list[str]:
+    """The file names in the value of an option, which commas part."""
+    names = text.split(",")
+    if not all(names):
+        raise EmofairError(f"{option} {text}: one of the names is empty", remedy="Give FILE[,FILE...]")
+    return names
+
+
 def _told(split: str, k: int, n_frames: int, n_clips: int, inertia: float, report: dict) -> str:
     line = (
         f"emofair units: {split}.km{k}: {n_frames} frames of {n_clips} clips, {report['n_used']} of {k} clusters "
@@ -90,6 +98,7 @@ def _told(split: str, k: int, n_frames: int, n_clips: int, inertia: float, repor
     if "purity" in report:
         line += (
             f"; against {len(report['labels'])} labels: purity {report['purity']:.4f} "
-            f"(one cluster: {report['majority']:.4f}), NMI {report['nmi']:.4f}"
+            f"(one cluster: {report['majority']:.4f})"
         )
+        line += "" if report["nmi"] is None else f", NMI {report['nmi']:.4f}"
     return line

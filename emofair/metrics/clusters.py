@@ -43,17 +43,19 @@ def entropies(table: np.ndarray) -> np.ndarray:
     return np.where(totals > 0, bits, np.nan)
 
 
-def nmi(table: np.ndarray) -> float:
+def nmi(table: np.ndarray) -> float | None:
     """Mutual information over the mean of both entropies: 0 (independent) to 1 (the same partition).
 
-    1 when there is one cluster and one label, as in scikit-learn's ``normalized_mutual_info_score``.
+    None where all frames have one label: there is nothing that clusters could go with.
     """
+    if np.count_nonzero(table.sum(axis=0)) < 2:
+        return None
     joint = table / table.sum()
     rows, columns = joint.sum(axis=1), joint.sum(axis=0)
     seen = joint > 0
     information = float((joint[seen] * np.log(joint[seen] / np.outer(rows, columns)[seen])).sum())
     mean = (_entropy(rows) + _entropy(columns)) / 2
-    return max(information, 0.0) / mean if mean else 1.0
+    return max(information, 0.0) / mean
 
 
 def n_dead(table: np.ndarray) -> int:

@@ -173,6 +173,20 @@ def read_posterior(path: PathLike, k: int, kmeans_sha256: str) -> tuple[tuple[st
     return tuple(classes), np.where(np.isnan(shares), table.sum(axis=0) / table.sum(), shares)
 
 
+def check_replaceable(path: PathLike) -> None:
+    """Raise `EmofairError` where something lies at ``path`` that is no JSON of `emofair clusters`."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict) or not content.keys() >= {"kmeans_sha256", "splits", "stability"}:
+        raise EmofairError(
+            "would be overwritten, and is not what emofair clusters wrote", file=path, remedy="Give another --out"
+        )
+
+
 def stability(runs: Mapping[str, Sequence[np.ndarray]]) -> list[tuple[str, str, float]]:
     """Adjusted Rand index of every two labellings of the same frames: 1 the same clusters, 0 as chance has it.
 

@@ -133,6 +133,8 @@ class EncoderFeatures(ModelFeatures):
 
     def __init__(self, encoder: SpeechEncoder, layer: int = -1, *, relu: bool = False, **options: Any) -> None:
         super().__init__(encoder, encoder.spec, **options)
+        if layer < -1:
+            raise EmofairError(f"layer {layer} is none", remedy=f"Give 0 to {encoder.spec.layers}, or -1 for the last")
         number = encoder.layer_number(layer)
         # The last layer by its number comes without the final norm of pre-norm models: other features, in these only.
         final_norm = layer == -1 and encoder.spec.layer_norm_first

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emofair.data.audio import SAMPLE_RATE, read_audio
+from emofair.data.audio import SAMPLE_RATE
 from emofair.data.manifests import Utterance, ids_hash
 from emofair.errors import EmofairError
+from emofair.units.clip_audio import audio_fingerprint, read_clip
 from emofair.units.extractors import Extractor
 from emofair.units.feature_store import list_hash, read_record, shard_name, shard_range
 
@@ -70,11 +71,13 @@ def dump_shard(
     rank: int = 0,
     nshard: int = 1,
     options: DumpOptions | None = None,
+    report: Callable[[str], None] | None = None,
     **facts: Any,
 ) -> Dumped:
     """Dump shard ``rank`` of ``nshard`` of a split; ``facts`` (JSON values) are added to its record.
 
-    ``items`` are all of the split. Raises EmofairError for clips that cannot be read or that are not as long as the
+    ``items`` are all of the split. Features of audio that was changed since are dumped anew, which ``report`` is told;
+    where audio is gone they stay. Raises EmofairError for clips that cannot be read or that are not as long as the
     manifest says, for features that are no finite numbers, and when other features lie under the same name.
     """
     options = options or DumpOptions()
@@ -84,7 +87,7 @@ def dump_shard(
     if first == last:
         raise EmofairError(f"--nshard {nshard} is more than the {len(items)} clips of split {split!r}")
     mine = list(items[first:last])
-    for utterance in mine:
+    for utterance in items:
         if not utterance.has_audio:
             raise EmofairError(
                 f"{utterance.id} of split {split!r} has no audio", remedy="Prepare a corpus of clips with audio only"
@@ -106,12 +109,13 @@ def dump_shard(
         "max_seconds": options.max_seconds,
         "list_sha256": list_hash(items),
         "ids_sha256": ids_hash(list(items)),
+        "audio_sha256": _fingerprint(items),
         "spec": extractor.spec,
         "trained_on": extractor.trained_on,
         "autocast_bf16": extractor.autocast_bf16,
         **facts,
     }
-    if _is_there(out / f"{stem}.json", record):
+    if _is_there(out / f"{stem}.json", record, report or (lambda line: None)):
         return Dumped(len(mine), sum(lengths), made=False)
     out.mkdir(parents=True, exist_ok=True)
     pieces = _cut(mine, lengths, extractor, options.max_seconds)
@@ -168,15 +172,27 @@ def _cut(
     ]
 
 
-def _is_there(path: Path, record: dict[str, Any]) -> bool:
-    """Whether the shard is complete; EmofairError when it is one of other features."""
+def _fingerprint(items: Sequence[Utterance]) -> str | None:
+    """That of the audio of the whole list, which all shards share; None where some of it is gone."""
+    try:
+        return audio_fingerprint(items)
+    except EmofairError:
+        return None
+
+
+def _is_there(path: Path, record: dict[str, Any], report: Callable[[str], None]) -> bool:
+    """Whether the shard is complete; one of other audio no longer is. EmofairError when it is one of other features."""
     earlier = read_record(path)
     if earlier is None or not path.with_suffix(".npy").is_file():
         return False
     same = ("source", "list_sha256", "dtype", "max_seconds", "autocast_bf16", "n_frames")
     differing = [name for name in same if earlier.get(name) != record.get(name)]
     if not differing:
-        return True
+        if record["audio_sha256"] in (None, earlier.get("audio_sha256")):
+            return True
+        report(f"the audio is not known to be what {path.stem} was dumped from: dumped anew")
+        path.unlink()
+        return False
     what = ["another list of clips" if name == "list_sha256" else f"another {name}" for name in differing]
     raise EmofairError(
         f"holds features with {', '.join(what)}", file=path, remedy="Give a new --out, or delete the shard's files"
@@ -228,16 +244,7 @@ class _Reader:
 
     def _clip(self, clip: int) -> np.ndarray:
         if self.kept[0] != clip:
-            u = self.items[clip]
-            wav = read_audio(
-                u.path, sample_rate=self.extractor.sample_rate, resample=self.resample, start=u.start, end=u.end
-            )
-            if len(wav) != u.n_samples:
-                raise EmofairError(
-                    f"{u.id} has {len(wav)} samples, the manifest says {u.n_samples}",
-                    file=u.path,
-                    remedy="Prepare the corpus again",
-                )
+            wav = read_clip(self.items[clip], resample=self.resample)
             self.kept = (clip, self.extractor.prepare(wav))
         return self.kept[1]
 

@@ -10,7 +10,6 @@ Records agree on their ``source`` (what the features are: encoder, layer ...) ex
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -21,14 +20,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emofair.errors import EmofairError
+from emofair.units import records
 
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
     from emofair.data.manifests import Utterance
 
-FIELDS = ("source", "split", "rank", "nshard", "dim", "n_frames", "n_clips", "list_sha256", "hop", "receptive_field")
+FIELDS = (
+    *("source", "split", "rank", "nshard", "dim", "n_frames", "n_clips", "list_sha256", "frame_rate", "hop"),
+    "receptive_field",
+)
 # Record fields that all shards of a dump share.
-_SHARED = ("source", "dim", "dtype", "list_sha256", "autocast_bf16", "max_seconds")
+_SHARED = ("source", "dim", "dtype", "list_sha256", "audio_sha256", "autocast_bf16", "max_seconds")
 _SHARD = re.compile(r"(?P<split>.+)_(?P<rank>\d+)_(?P<nshard>\d+)")
 
 
@@ -55,15 +58,7 @@ def list_hash(items: Sequence[Utterance]) -> str:
 
 def read_record(path: Path) -> dict[str, Any] | None:
     """What a shard's ``.json`` says; None when there is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise EmofairError(f"the record of a feature dump cannot be read ({error})", file=path) from None
-    if not isinstance(record, dict) or any(field not in record for field in FIELDS):
-        raise EmofairError("is not the record of a feature dump", file=path, remedy="dump the features again")
-    return record
+    return records.read_record(path, "a feature dump", FIELDS, "dump the features again")
 
 
 class Features:
@@ -77,9 +72,9 @@ class Features:
         self.folder, self.split = Path(folder), split
         self.nshard = self._find_shards()
         names = [shard_name(split, rank, self.nshard) for rank in range(self.nshard)]
-        records = [read_record(self.folder / f"{name}.json") for name in names]
-        self.record: dict[str, Any] = records[0]
-        for name, record in zip(names, records, strict=True):
+        found = [read_record(self.folder / f"{name}.json") for name in names]
+        self.record: dict[str, Any] = found[0]
+        for name, record in zip(names, found, strict=True):
             if differing := [field for field in _SHARED if record.get(field) != self.record.get(field)]:
                 raise EmofairError(
                     f"the shards {names[0]} and {name} differ in {', '.join(differing)}",
@@ -89,8 +84,8 @@ class Features:
         self._paths = [self.folder / f"{name}.npy" for name in names]
         parts = [_read_lengths(self.folder / f"{name}.len") for name in names]
         self.lengths = np.concatenate(parts)
-        self.dim = int(self.record["dim"])
-        for path, part, record in zip(self._paths, parts, records, strict=True):
+        self.dim: int = self.record["dim"]
+        for path, part, record in zip(self._paths, parts, found, strict=True):
             if (len(part), int(part.sum())) != (record["n_clips"], record["n_frames"]):
                 raise EmofairError(
                     f"{len(part)} clips with {part.sum()} frames, the record says {record['n_clips']} "
@@ -113,7 +108,8 @@ class Features:
 
     def facts(self) -> dict[str, Any]:
         """What later stages store about the features that they were made from."""
-        names = ("source", "split", "list_sha256", "ids_sha256", "manifest", "frame_rate", "dtype", "autocast_bf16")
+        names = ("source", "split", "list_sha256", "ids_sha256", "audio_sha256", "manifest", "frame_rate", "dtype")
+        names += ("autocast_bf16",)
         return {**{name: self.record.get(name) for name in names}, "n_frames": self.n_frames}
 
     def rows(self, indices: np.ndarray) -> np.ndarray:

@@ -32,9 +32,10 @@ from emofair.data.file_lock import locked
 from emofair.data.manifests import Utterance
 from emofair.encoders.speech import SpeechEncoder
 from emofair.errors import EmofairError
+from emofair.units.clip_audio import audio_fingerprint
 from emofair.units.extractors import ModelFeatures, weights_hash
 from emofair.units.feature_dump import DumpOptions, dump_shard
-from emofair.units.feature_store import Features, shard_name
+from emofair.units.feature_store import Features, list_hash, shard_name
 
 logger = logging.getLogger(__name__)
 
@@ -104,16 +105,8 @@ def open_frontend_cache(
 
 
 def _key(extractor: ConvFeatures, items: Sequence[Utterance], dtype: str, resample: bool) -> str:
-    made_of = [extractor.source, dtype, extractor.autocast_bf16, resample]
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
-    for item in items:
-        try:
-            found = os.stat(item.path)
-        except OSError as error:
-            raise EmofairError(f"the audio cannot be read ({error.strerror})", file=item.path) from None
-        clip = (item.id, item.n_samples, item.start, item.end, found.st_size, found.st_mtime_ns)
-        digest.update(json.dumps(clip).encode())
-    return digest.hexdigest()[:16]
+    made_of = [extractor.source, dtype, extractor.autocast_bf16, resample, list_hash(items), audio_fingerprint(items)]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _opened(folder: Path, split: str) -> Features | None:

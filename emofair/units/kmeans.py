@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emofair.errors import EmofairError
+from emofair.units import records
 
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
@@ -130,24 +131,33 @@ def load_kmeans(path: PathLike, *, allow_pickle: bool = False) -> KMeans:
 
 
 def _from_archive(values: dict[str, np.ndarray], path: Path) -> KMeans:
+    facts = records.check_record(json.loads(str(values["facts"])), "a k-means", (), path, "Fit it again")
     kmeans = KMeans(
         _centroids(values["centroids"], path),
         np.asarray(values["counts"], dtype=np.int64),
         float(values["inertia"]),
         int(values["seed"]),
-        json.loads(str(values["facts"])),
+        facts,
     )
+    if kmeans.counts.shape != (kmeans.k,):
+        raise EmofairError(
+            f"holds counts {list(kmeans.counts.shape)} of {kmeans.k} clusters", file=path, remedy="Fit it again"
+        )
     if kmeans.sha256 != str(values["sha256"]):
         raise EmofairError("its centroids are not those of its hash", file=path, remedy="Fit it again")
     return kmeans
 
 
 def _centroids(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.ndim != 2 or not values.size or values.dtype.kind != "f" or not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        centroids = np.ascontiguousarray(values, dtype=np.float32) if values.dtype.kind == "f" else None
+    if centroids is None or values.ndim != 2 or not values.size or not np.isfinite(centroids).all():
         raise EmofairError(
-            f"holds {values.dtype} {list(values.shape)}, expected finite centroids [clusters, dimensions]", file=path
+            f"holds {values.dtype} {list(values.shape)}, expected centroids [clusters, dimensions] that are finite in "
+            "float32",
+            file=path,
         )
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return centroids
 
 
 def _short(value: Any) -> str:

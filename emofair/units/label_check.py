@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emofair.checkpoints.fairseq_form import as_dict
 from emofair.checkpoints.loaded_speech import SPECIAL_LABELS
 from emofair.errors import EmofairError
-from emofair.units.unit_labels import check_record, read_record, refuse_mixture
+from emofair.units.unit_labels import REMEDY, read_frame_labels, read_record, refuse_mixture
 
 if TYPE_CHECKING:
     from emofair.data.audio import PathLike
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 LABELS = "frame_labels"
 """Key in a task's state of what its table of label embeddings was trained on: by the name of the labels, which k-means
 made them. Empty: on nothing yet, the table is new."""
-
-# Frames that may be missing at the end of a clip: each kind of frames has its own way to end.
-_TOLERANCE = 3
-_REMEDY = "Make the labels of this list with emofair units"
 
 
 def files(task: Any, split: str) -> dict[str, Path]:
@@ -46,37 +41,20 @@ def check_labels(task: Any, split: str, items: Sequence[Utterance]) -> None:
     That is: a line for every clip, as many labels as it has frames, all of them in the dictionary; and, where `emofair
     units` made them, of these clips and by the k-means of the other splits.
     """
-    cfg = task.cfg
     for (name, path), dictionary in zip(files(task, split).items(), task.dictionaries, strict=True):
-        clips = [line.split() for line in _lines(path)]
-        if len(clips) != len(items):
-            raise EmofairError(
-                f"has labels of {len(clips)} clips, the list {split}.tsv has {len(items)}", file=path, remedy=_REMEDY
-            )
-        known = set(dictionary.symbols[dictionary.nspecial :])
-        for row, (item, labels) in enumerate(zip(items, clips, strict=True), start=1):
-            frames = item.n_samples * cfg.label_rate / cfg.sample_rate
-            if not frames - _TOLERANCE <= len(labels) <= frames + 1:
-                raise EmofairError(
-                    f"{len(labels)} labels for {os.path.basename(item.path)}, which has {int(frames)} frames at "
-                    f"{cfg.label_rate:g} a second",
-                    file=path,
-                    row=row,
-                    remedy=f"{_REMEDY}, or give their own rate (task.label_rate)",
-                )
-            if unknown := set(labels) - known:
-                raise EmofairError(
-                    f"label {min(unknown)} is not one of the {len(known)} of dict.{name}.txt",
-                    file=path,
-                    row=row,
-                    remedy="Labels and dictionary are of different k-means: make them again with emofair units",
-                )
-        if record := read_record(path):
-            n_made = as_dict(record.get("features")).get("n_frames")
-            if n_made not in (None, n_labels := sum(map(len, clips))):
-                raise EmofairError(f"has {n_labels} labels, {n_made} were made", file=path, remedy=_REMEDY)
+        record = read_record(path)
+        read_frame_labels(
+            path,
+            record,
+            items,
+            dictionary.symbols[dictionary.nspecial :],
+            f"dict.{name}.txt",
+            rate=task.cfg.label_rate,
+            sample_rate=task.cfg.sample_rate,
+            remedy=f"{REMEDY}, or give their own rate (task.label_rate)",
+        )
+        if record:
             refuse_mixture(path.parent, split, name, record["kmeans_sha256"])
-            check_record(record, items, path)
 
 
 def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str, *, resumes: bool) -> None:
@@ -104,10 +82,3 @@ def check_table(task: Any, stored: Mapping[str, Any], path: PathLike, split: str
     if what is not None:
         remedy = "emofair convert THIS --to fairseq --reset-labels K makes of it what can learn K others"
         raise EmofairError(what, file=path, remedy=f"{remedy}; go on from that in a new save_dir")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError as error:
-        raise EmofairError(f"cannot be read ({error.strerror})", file=path, remedy=_REMEDY) from None

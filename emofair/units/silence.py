@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emofair.checkpoints.fairseq_form import as_dict
-from emofair.data.audio import SAMPLE_RATE, read_audio
+from emofair.data.audio import SAMPLE_RATE
 from emofair.errors import EmofairError
+from emofair.units.clip_audio import read_clip
 from emofair.units.mfcc import WINDOW
 
 if TYPE_CHECKING:
@@ -36,24 +36,23 @@ def silence_of(
     record: dict[str, Any],
     path: PathLike,
     below_db: float,
+    *,
+    resample: bool,
 ) -> list[np.ndarray]:
     """`silent_frames` of each clip of ``items``, beside its frame labels; ``record`` is that of the labels ``path``.
 
-    Raises EmofairError for a level that is none, labels that do not say how many frames a second has, and audio that
-    cannot be read.
+    Raises EmofairError for a level that is none, labels that do not say how many frames a second has, and audio by
+    `read_clip`.
     """
     from tqdm import tqdm
 
     if not 0 < below_db < np.inf:
         raise EmofairError(f"silence {below_db} dB below the loudest frame", remedy="Give --silence-db above 0, as 40")
-    rate = as_dict(record.get("features")).get("frame_rate")
+    rate = record.get("features", {}).get("frame_rate")
     if not rate:
         raise EmofairError(
             "nothing says how many frames a second has", file=path, remedy="Make the labels with emofair units"
         )
     hop = round(SAMPLE_RATE / rate)
     pairs = zip(tqdm(items, desc="silence", unit="clip", delay=2, leave=False, disable=None), units, strict=True)
-    return [
-        silent_frames(read_audio(u.path, resample=True, start=u.start, end=u.end), len(ids), hop, below_db)
-        for u, ids in pairs
-    ]
+    return [silent_frames(read_clip(u, resample=resample), len(ids), hop, below_db) for u, ids in pairs]

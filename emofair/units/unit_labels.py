@@ -2,22 +2,27 @@
 
 Beside the clips of a split, in the manifest's order: ``{split}.km{K}`` (ids with spaces between), ``dict.km{K}.txt``
 (fairseq's dictionary ``id count``, ids in order, so that label k is entry k) and ``{split}.km{K}.json``, which says
-which k-means and which features the labels are from. The counts are those of the fit, the same beside every split.
+which k-means and which features the labels are from, and the hash of the labels themselves. The counts are those of
+the fit, the same beside every split.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emofair.data.audio import SAMPLE_RATE
 from emofair.data.manifests import ids_hash
 from emofair.errors import EmofairError
+from emofair.inference.provenance import file_sha256
 from emofair.metrics import clusters
+from emofair.units import records
 from emofair.units.feature_store import list_hash, n_frames
 from emofair.units.nearest import NearestCentroid
 
@@ -26,6 +31,10 @@ if TYPE_CHECKING:
     from emofair.data.manifests import Utterance
     from emofair.units.feature_store import Features
     from emofair.units.kmeans import KMeans
+
+REMEDY = "Make the labels of this list with emofair units"
+# Frames that may be missing at the end of a clip: each kind of frames has its own way to end.
+_TOLERANCE = 3
 
 
 def check_manifest(features: Features, items: Sequence[Utterance], manifest: PathLike) -> None:
@@ -95,35 +104,115 @@ def write_labels(
     record.unlink(missing_ok=True)
     counts = np.ones(kmeans.k, dtype=np.int64) if kmeans.counts is None else kmeans.counts
     _write(out / f"dict.{name}.txt", (f"{i} {count}" for i, count in enumerate(counts.tolist())))
-    _write(out / f"{split}.{name}", (" ".join(words) for words in _words(ids, lengths, kmeans.k)))
-    _write(record, [json.dumps({"k": kmeans.k, "kmeans_sha256": kmeans.sha256, **facts}, indent=1)])
+    labels = out / f"{split}.{name}"
+    _write(labels, (" ".join(words) for words in _words(ids, lengths, kmeans.k)))
+    made = {"k": kmeans.k, "kmeans_sha256": kmeans.sha256, "labels_sha256": file_sha256(labels)}
+    _write(record, [json.dumps({**made, **facts}, indent=1)])
+
+
+def read_frame_labels(
+    path: PathLike,
+    record: dict[str, Any],
+    items: Sequence[Utterance],
+    known: Collection[str],
+    dictionary: str,
+    *,
+    rate: float | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    remedy: str = REMEDY,
+) -> list[str]:
+    """The labels of every clip of ``items``, with spaces between; ``record`` is what `read_record` found beside them.
+
+    Raises EmofairError unless the record is theirs (`check_record`), every clip has a line with as many labels as it
+    has frames at ``rate`` a second, and all of these are ``known``, in ``dictionary``. Without ``rate`` the clips must
+    agree on one. ``remedy`` is for another number of frames.
+    """
+    check_record(record, items, path)
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise EmofairError(f"cannot be read ({error.strerror})", file=path, remedy=REMEDY) from None
+    if len(lines) != len(items):
+        name = f"{Path(path).name.partition('.')[0]}.tsv"
+        raise EmofairError(
+            f"has labels of {len(lines)} clips, the list {name} has {len(items)}", file=path, remedy=REMEDY
+        )
+    _check_counts(np.array([len(line.split()) for line in lines]), items, path, rate, sample_rate, remedy)
+    known = set(known)
+    for row, line in enumerate(lines, start=1):
+        if unknown := set(line.split()) - known:
+            raise EmofairError(
+                f"label {min(unknown)} is not one of the {len(known)} of {dictionary}",
+                file=path,
+                row=row,
+                remedy="They are of different k-means: make them again with emofair units",
+            )
+    return lines
+
+
+def _check_counts(
+    counts: np.ndarray,
+    items: Sequence[Utterance],
+    path: PathLike,
+    rate: float | None,
+    sample_rate: int,
+    remedy: str,
+) -> None:
+    """Raise EmofairError for the clip with the worst number of labels, where it is none of its number of frames."""
+    seconds = np.array([max(u.n_samples, 1) for u in items]) / sample_rate
+    if rate is None:
+        rate = _common((counts - 1) / seconds, (counts + _TOLERANCE) / seconds)
+    frames = seconds * rate
+    beyond = np.where(counts > 0, np.maximum(counts - 1 - frames, frames - _TOLERANCE - counts), np.inf)
+    worst = int(beyond.argmax())
+    if beyond[worst] > 1e-6:
+        raise EmofairError(
+            f"{counts[worst]} labels for {os.path.basename(items[worst].path)}, which has {int(frames[worst])} frames "
+            f"at {rate:.4g} a second",
+            file=path,
+            row=worst + 1,
+            remedy=remedy,
+        )
+
+
+def _common(least: np.ndarray, most: np.ndarray) -> float:
+    """A number that lies within as many of the spans from ``least`` to ``most`` as any."""
+    bounds = np.concatenate([least, most])
+    order = bounds.argsort(kind="stable")
+    within = np.repeat([1, -1], len(least))[order].cumsum().argmax()
+    return float(bounds[order[within : within + 2]].mean())
 
 
 def read_record(path: PathLike) -> dict[str, Any]:
     """What is known of the labels ``{split}.km{K}`` at ``path``; empty for labels of other programs."""
-    record = Path(f"{os.fspath(path)}.json")
-    if not record.exists():
-        return {}
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or "kmeans_sha256" not in content:
-        raise EmofairError(
-            "is not the record of frame labels", file=record, remedy="Make the labels again with emofair units"
-        )
-    return content
+    record = records.read_record(
+        Path(f"{os.fspath(path)}.json"), "frame labels", ("kmeans_sha256",), "Make the labels again with emofair units"
+    )
+    return record or {}
 
 
 def check_record(record: dict[str, Any], items: Sequence[Utterance], path: PathLike) -> None:
-    """Raise EmofairError where the record says that the labels at ``path`` are of other clips than ``items``."""
-    features = record.get("features")
-    known = features.get("list_sha256") if isinstance(features, dict) else None
-    if known is not None and known != list_hash(items):
+    """Raise EmofairError where the record tells of other labels than are at ``path``, or of other clips than ``items``.
+
+    Other labels are of another number of clusters than the name says, or have other ids or lines.
+    """
+    named = re.search(r"\.km(\d+)$", os.fspath(path))
+    if named and record.get("k") not in (None, int(named[1])):
+        raise EmofairError(
+            f"the record beside it is of {record['k']} clusters", file=path, remedy="Give the labels their name again"
+        )
+    clips, labels = record.get("features", {}).get("list_sha256"), record.get("labels_sha256")
+    if clips is not None and clips != list_hash(items):
         raise EmofairError(
             "the labels were made for another list of clips",
             file=path,
-            remedy="Name the labels of this fold with --label-dir, or make them again with emofair units",
+            remedy="Name the labels of this list, or make them again with emofair units",
+        )
+    if labels is not None and labels != _sha256(path):
+        raise EmofairError(
+            "the labels are not those that its record tells of",
+            file=path,
+            remedy=f"Make them again with emofair units, or remove {os.path.basename(path)}.json if they are right",
         )
 
 
@@ -156,6 +245,13 @@ def refuse_mixture(out: Path, split: str, name: str, sha256: str) -> None:
                 file=out,
                 remedy="Label every split with one k-means: give another --out, or delete these labels",
             )
+
+
+def _sha256(path: PathLike) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise EmofairError(f"cannot be read ({error.strerror})", file=path, remedy=REMEDY) from None
 
 
 def _per_clip(ids: np.ndarray, lengths: np.ndarray) -> Iterator[list[int]]:

@@ -1,6 +1,9 @@
 """`emofair clusters`, from the labels that `emofair units` writes."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -107,21 +110,82 @@ def test_clusters_are_ordered_by_emotion_dead_ones_last(corpus):
         (["gone/train.km6"], [], "gone/train.km6: cannot be read (No such file or directory)"),
         (["train.km6"], ["--out", "page.txt"], "page.txt: the page is a Markdown file"),
         (["units-1/train.km6", "units-2/test.km6"], [], "the labels are of several k-means"),
-        (["short/train.km6"], [], "short/train.km6: 1 lines for 12 utterances"),
-        (["high/train.km6"], [], "high/train.km6:1: cluster ids must be there and be from 0 to 5"),
+        (["short/train.km6"], [], "short/train.km6: has labels of 1 clips, the list train.tsv has 12. Make the labels"),
+        (["high/train.km6"], [], "high/train.km6:1: label 6 is not one of the 6 of km6"),
+        (["cut/train.km6"], [], "cut/train.km6:3: 3 labels for train_002_sad.wav, which has "),
+        (["swapped/train.km6"], [], "swapped/train.km6: the labels are not those that its record tells of"),
+        (["renamed/train.km8"], [], "renamed/train.km8: the record beside it is of 6 clusters"),
+        (["gone/train.km99999999999"], [], "train.km99999999999: 99999999999 clusters are not from 1 to 16384"),
+        (["units-1/train.km6"], ["--others", "units-2/train.km6,"], "--others units-2/train.km6,: one of the names is"),
     ],
 )
 def test_bad_labels_are_told_in_one_line(labels, options, said, corpus, labelled, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(labelled)
-    for name, text in (("short", "0 1\n"), ("high", "6 1\n" * 12)):
+    rows = (labelled / "units-1" / "train.km6").read_text().splitlines(keepends=True)
+    damaged = {
+        "short": ["0 1\n"],
+        "high": ["6 1\n"] * 12,
+        "cut": [*rows[:2], f"{rows[2][:5]}\n", *rows[3:]],
+        "swapped": [rows[1], rows[0], *rows[2:]],
+    }
+    for name, text in damaged.items():
         (labelled / name).mkdir(exist_ok=True)
-        (labelled / name / "train.km6").write_text(text)
+        (labelled / name / "train.km6").write_text("".join(text))
+    shutil.copy(labelled / "units-1" / "train.km6.json", labelled / "swapped")
+    (labelled / "renamed").mkdir(exist_ok=True)
+    for ending in ("", ".json"):
+        shutil.copy(labelled / "units-1" / f"train.km6{ending}", labelled / "renamed" / f"train.km8{ending}")
     out = options if "--out" in options else ["--out", str(tmp_path / "c.md"), *options]
     if labels == ["train.km6"] and "--others" in options:
         labels = ["units-1/train.km6"]
     assert main(["clusters", *labels, "--manifest", str(corpus), *out]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_audio_of_another_length_is_no_silence(labelled, corpus, tmp_path, capsys):
+    copy = shutil.copytree(corpus, tmp_path / "copy")
+    (copy / "train.tsv").write_text((copy / "train.tsv").read_text().replace(str(corpus), str(copy)))
+    clip = next(u for u in read_split(copy, "train") if u.n_samples % 2 == 0)
+    soundfile.write(clip.path, np.zeros(1000), 16000)
+    labels, out = str(labelled / "units-1" / "train.km6"), str(tmp_path / "c.md")
+    made = ["clusters", labels, "--manifest", str(copy), "--out", out, "--silence-db", "40"]
+    assert main(made) == 2
+    assert f"has 1000 samples, the manifest says {clip.n_samples}. Prepare" in capsys.readouterr().err
+    soundfile.write(clip.path, np.zeros(clip.n_samples // 2), 8000)
+    assert main(made) == 2
+    assert "the audio is at 8000 Hz, 16000 Hz is needed. ask for resampling (--resample" in capsys.readouterr().err
+    assert main([*made, "--resample"]) == 0
+
+
+def test_what_others_wrote_is_not_overwritten(labelled, corpus, tmp_path, capsys):
+    made = ["clusters", str(labelled / "units-1" / "train.km6"), "--manifest", str(corpus)]
+    made += ["--out", str(tmp_path / "metrics.md")]
+    (tmp_path / "metrics.json").write_text('{"splits": 3}')
+    assert main(made) == 2
+    assert "metrics.json: would be overwritten, and is not what emofair clusters wrote" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    (tmp_path / "metrics.json").unlink()
+    assert main(made) == main(made) == 0
+
+
+def test_a_single_speaker_has_no_mutual_information(corpus, labelled, tmp_path, capsys):
+    copy = shutil.copytree(corpus, tmp_path / "copy")
+    meta = copy / "train.meta.tsv"
+    meta.write_text(meta.read_text().replace("train1", "train0"))
+    labels = str(labelled / "units-1" / "train.km6")
+    assert main(["clusters", labels, "--manifest", str(copy), "--out", str(tmp_path / "c.md")]) == 0
+    (found,) = json.loads((tmp_path / "c.json").read_text())["splits"]
+    assert found["nmi_speaker"] is None and found["nmi_emotion"] > 0.3
+    assert f"| {found['nmi_emotion']:.3f} | – |" in (tmp_path / "c.md").read_text()
+    told = capsys.readouterr().out
+    assert "NMI with emotion" in told and "with speaker" not in told
+
+
+def test_fairseq_which_turns_on_everyones_debug_messages_is_not_needed(corpus, tmp_path):
+    words = ["clusters", "gone/train.km6", "--manifest", str(corpus), "--out", str(tmp_path / "c.md")]
+    code = f"import sys; from emofair.cli.main import main; main({words!r}); sys.exit('fairseq' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_labels_of_another_list_are_refused(corpus, labelled, tmp_path, capsys):

@@ -141,6 +141,8 @@ def test_what_the_encoder_was_trained_on_is_kept(run, corpus, tmp_path):
     [
         (["--layer", "9"], "layer 9 of an encoder that has 3. Give 0 to 3"),
         (["--nshard", "2", "--rank", "2"], "--rank 2 is not from 0 to 1, below --nshard 2"),
+        (["--nshard", "0"], "--nshard 0: there must be at least 1 shard"),
+        (["--layer", "-2"], "layer -2 is none. Give 0 to 3, or -1 for the last"),
         (["--batch-seconds", "0"], "--batch-seconds 0 is not a time"),
         (["--max-seconds", "-1"], "--max-seconds -1 is not a time"),
         (["--features", "mfcc"], "--checkpoint does not go with --features mfcc"),

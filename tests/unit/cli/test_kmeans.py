@@ -1,15 +1,18 @@
 """`emofair kmeans`: several sizes at once, one k-means per experiment, bad input in one line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from emofair.cli import kmeans
 from emofair.cli import main as entry
 from emofair.data.leak_check import facts_of, hash_id
 from emofair.data.manifests import read_split
 from emofair.testing.clips import tone_corpus
 from emofair.units.kmeans import load_kmeans
+from emofair.units.kmeans_fit import TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +84,25 @@ def test_a_kmeans_is_not_replaced_by_another(run):
         assert f"km6.npz: holds a k-means with another {what}. Labels made with it would lose" in error
 
 
+def test_a_kmeans_of_other_audio_is_not_taken_for_this_one(run, features, tmp_path):
+    run("-k", "6")
+    dumped_anew = shutil.copytree(features, tmp_path / "mfcc")
+    for path in dumped_anew.glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"audio_sha256": "1"}))
+    code, _, error = run("-k", "6", folder=dumped_anew)
+    assert code == 2 and "km6.npz: holds a k-means with another audio. Labels made with it" in error
+
+
+def test_the_help_knows_when_the_passes_end():
+    assert f"until these gain less than {TOLERANCE:.2%}".replace("%", " %") in kmeans.__doc__
+
+
 def test_options_of_the_hubert_recipe(run, tmp_path):
     run("-k", "6", "--percent", "0.5", "--max-iter", "2", "--batch-frames", "100")
-    kmeans = load_kmeans(tmp_path / "out" / "km6.npz")
-    fit = kmeans.facts["fit"]
+    fitted = load_kmeans(tmp_path / "out" / "km6.npz")
+    fit = fitted.facts["fit"]
     assert (fit["share"], fit["passes"], fit["batch_frames"]) == (0.5, 2, 100)
-    assert kmeans.counts.sum() == fit["n_frames"] == pytest.approx(kmeans.facts["features"]["n_frames"] / 2, abs=1)
+    assert fitted.counts.sum() == fit["n_frames"] == pytest.approx(fitted.facts["features"]["n_frames"] / 2, abs=1)
 
 
 @pytest.mark.parametrize(

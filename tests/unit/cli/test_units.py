@@ -122,6 +122,12 @@ def test_wrong_kmeans(run, made):
     assert code == 2 and "two of --kmeans have as many clusters" in error
 
 
+def test_an_empty_name(run, made, tmp_path, capsys):
+    words = ("--features", made / "features", "--split", "train", "--out", tmp_path)
+    assert emofair("units", *words, "--kmeans", f"{made / 'km4.npz'},") == 2
+    assert "km4.npz,: one of the names is empty. Give FILE[,FILE...]" in capsys.readouterr().err
+
+
 def test_bare_centroids(run, made, tmp_path):
     np.save(made / "centroids.npy", load_kmeans(made / "km4.npz").centroids)
     assert run(kmeans="centroids.npy")[0] == 0

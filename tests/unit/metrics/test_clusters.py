@@ -37,9 +37,12 @@ def test_tables_of_parts_add_up():
     assert sum(parts).tolist() == contingency(units, labels, 6, 3).tolist()
 
 
-@pytest.mark.parametrize(
-    ("units", "labels", "expected"), [([0, 0], [0, 0], 1.0), ([0, 0], [0, 1], 0.0), ([0, 1], [1, 0], 1.0)]
-)
+@pytest.mark.parametrize(("units", "labels", "expected"), [([0, 0], [0, 1], 0.0), ([0, 1], [1, 0], 1.0)])
 def test_extremes(units, labels, expected):
     assert nmi(contingency(np.array(units), np.array(labels), 2, 2)) == pytest.approx(expected)
     assert normalized_mutual_info_score(labels, units) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("units", [[0, 0], [0, 1]])
+def test_there_is_no_nmi_with_a_single_label(units):
+    assert nmi(contingency(np.array(units), np.array([1, 1]), 2, 2)) is None

@@ -114,7 +114,22 @@ def test_an_interrupted_dump_goes_on_where_it_stopped(encoder, items, tmp_path):
     assert tree(out) == tree(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("other", ["options", "list", "encoder", "damaged"])
+def rewrite(utterance):
+    soundfile.write(utterance.path, np.zeros(utterance.n_samples), 16000, subtype="FLOAT")
+
+
+def test_features_of_audio_that_was_rewritten_are_dumped_anew_with_a_note(encoder, items, tmp_path):
+    out, notes = tmp_path / "out", []
+    dump_shard(encoder, items, out, "train")
+    rewrite(items[1])
+    assert dump_shard(encoder, items, out, "train", report=notes.append).made
+    assert notes == ["the audio is not known to be what train_0_1 was dumped from: dumped anew"]
+    dump_shard(encoder, items, tmp_path / "new", "train")
+    assert tree(out) == tree(tmp_path / "new")
+    assert not dump_shard(encoder, items, out, "train", report=notes.append).made and len(notes) == 1
+
+
+@pytest.mark.parametrize("other", ["options", "list", "encoder", "audio", "damaged"])
 def test_a_part_of_other_features_is_not_gone_on_with(encoder, items, tmp_path, other):
     options, out = DumpOptions(batch_seconds=1.1), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -124,6 +139,8 @@ def test_a_part_of_other_features_is_not_gone_on_with(encoder, items, tmp_path, 
         options = DumpOptions(batch_seconds=0.6)
     elif other == "list":
         items = items[::-1]
+    elif other == "audio":
+        rewrite(items[1])
     elif other == "encoder":
         now = EncoderFeatures(tiny_speech_encoder(seed=5), 2)
     else:

@@ -67,11 +67,12 @@ def test_two_dumps_are_not_mixed(store):
         Features(folder, "train")
 
 
-def test_shards_of_different_features_are_refused(store):
+@pytest.mark.parametrize(("field", "value"), [("source", {"features": "others"}), ("audio_sha256", "1")])
+def test_shards_of_different_features_or_audio_are_refused(store, field, value):
     folder = store(FRAMES, LENGTHS, nshard=2)
     path = folder / "train_1_2.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": {"features": "others"}}))
-    with pytest.raises(EmofairError, match=r"train_0_2 and train_1_2 differ in source"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(EmofairError, match=rf"train_0_2 and train_1_2 differ in {field}"):
         Features(folder, "train")
 
 
@@ -123,6 +124,19 @@ def test_damaged_files_are_named(store, tmp_path):
     np.save(folder / "train_0_1.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(EmofairError, match="not an array of features"):
         list(Features(folder, "train").blocks(8))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dim": "x"}, {"hop": 0}, {"source": "x"}, {"frame_rate": "x"}, {"frame_rate": float("nan")}, {"n_frames": True}],
+)
+def test_a_record_that_was_damaged_is_named_with_what_is_wrong_in_it(store, change):
+    folder = store(FRAMES, LENGTHS, **change)
+    (name,) = change
+    with pytest.raises(
+        EmofairError, match=rf"train_0_1\.json: is not the record of a feature dump \({name}: '.*'\)\. d"
+    ):
+        Features(folder, "train")
 
 
 @pytest.mark.parametrize("nshard", [1, 3])

@@ -109,7 +109,7 @@ def test_min_crops_stay_on_the_frames(items, tmp_path):
 def test_a_cache_is_filled_once(items, tmp_path, monkeypatch):
     encoder = tiny_speech_encoder()
     first = open_frontend_cache(tmp_path / "c", encoder, items, "train")
-    monkeypatch.setattr(feature_dump, "read_audio", None)
+    monkeypatch.setattr(feature_dump, "read_clip", None)
     again = open_frontend_cache(tmp_path / "c", tiny_speech_encoder(), items, "train")
     assert again.folder == first.folder
     assert np.array_equal(again.clip(3), first.clip(3))

@@ -75,9 +75,10 @@ def test_what_is_no_kmeans_is_told(tmp_path):
     np.save(tmp_path / "flat.npy", CENTROIDS[0])
     np.save(tmp_path / "nan.npy", CENTROIDS * np.nan)
     np.save(tmp_path / "ids.npy", CENTROIDS.astype(int))
+    np.save(tmp_path / "huge.npy", CENTROIDS.astype(np.float64) * 1e300)
     (tmp_path / "cut.npz").write_bytes(whole[:300])
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name in ("others.npz", "flat.npy", "nan.npy", "ids.npy", "cut.npz", "empty.npz"):
+    for name in ("others.npz", "flat.npy", "nan.npy", "ids.npy", "huge.npy", "cut.npz", "empty.npz"):
         with pytest.raises(EmofairError, match=name):
             load_kmeans(tmp_path / name)
     with pytest.raises(EmofairError, match=r"no\.npz: no such k-means"):
@@ -91,6 +92,26 @@ def test_centroids_that_were_changed_are_noticed(tmp_path):
         values = dict(archive)
     np.savez(path, **values | {"centroids": CENTROIDS + 1})
     with pytest.raises(EmofairError, match="centroids are not those of its hash"):
+        load_kmeans(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"counts": np.array([5, 2])}, r"holds counts \[2\] of 3 clusters"),
+        ({"facts": "[1]"}, r"is not the record of a k-means \(no JSON object\)"),
+        ({"facts": '{"features": null}'}, r"\(features: 'None'\)"),
+        ({"facts": '{"features": {"source": "x"}}'}, r"\(source: 'x'\)"),
+        ({"facts": '{"features": {}, "fit": "x"}'}, r"\(fit: 'x'\)"),
+    ],
+)
+def test_what_is_told_beside_the_centroids_must_fit_them(tmp_path, change, told):
+    path = tmp_path / "km3.npz"
+    fitted().save(path)
+    with np.load(path) as archive:
+        values = dict(archive)
+    np.savez(path, **values | change)
+    with pytest.raises(EmofairError, match=rf"km3\.npz: .*{told}.*\. Fit it again"):
         load_kmeans(path)
 
 

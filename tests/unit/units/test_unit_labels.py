@@ -1,5 +1,6 @@
 """Frame labels on disk, as fairseq and the pseudo-label task read them."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from emofair.units.unit_labels import (
     check_manifest,
     check_record,
     label_report,
+    read_frame_labels,
     read_record,
     write_labels,
     write_upstream_json,
@@ -55,7 +57,8 @@ def test_what_is_written_is_what_training_reads(features, kmeans, tmp_path, nsha
     assert [dictionary.index(str(i)) for i in range(5)] == [4, 5, 6, 7, 8]
     assert dictionary.count[4:] == [9, 8, 7, 0, 6]
     record = json.loads((tmp_path / "train.km5.json").read_text())
-    assert record == {"k": 5, "kmeans_sha256": kmeans.sha256, "inertia": 0.0}
+    labels_sha256 = hashlib.sha256((tmp_path / "train.km5").read_bytes()).hexdigest()
+    assert record == {"k": 5, "kmeans_sha256": kmeans.sha256, "labels_sha256": labels_sha256, "inertia": 0.0}
 
 
 def test_assignment_goes_block_by_block(store, blobs, monkeypatch):
@@ -136,6 +139,39 @@ def test_upstream_names_of_cuts_are_ids(tmp_path):
     assert json.loads(path.read_text()) == {"a": [0], "b": [1]}
 
 
+def test_labels_are_exactly_those_of_their_record(features, kmeans, tmp_path):
+    made = features()
+    write_labels(tmp_path, "train", np.array(IDS), made.lengths, kmeans, {"features": made.facts()})
+    path, renamed = tmp_path / "train.km5", tmp_path / "train.km50"
+    path.rename(renamed)
+    with pytest.raises(EmofairError, match=r"train\.km50: the record beside it is of 5 clusters"):
+        check_record(read_record(path), ITEMS, renamed)
+    renamed.rename(path)
+    path.write_text("2 2 0 1\n1\n0 4 4\n")
+    with pytest.raises(EmofairError, match=r"train\.km5: the labels are not those .* or remove train\.km5\.json if"):
+        check_record(read_record(path), ITEMS, path)
+
+
+SECONDS = (0.5, 1.0, 3.0, 12.0)
+
+
+@pytest.mark.parametrize("rate", [50, None])
+@pytest.mark.parametrize(("row", "n"), [(1, 20), (2, 54), (4, 560), (3, 0)])
+def test_every_clip_has_as_many_labels_as_frames(tmp_path, rate, row, n):
+    items = [Utterance(f"{s}", f"/audio/{s}.wav", round(16000 * s)) for s in SECONDS]
+    path = tmp_path / "train.km2"
+
+    def read(counts):
+        path.write_text("".join(f"{' '.join('0' * count)}\n" for count in counts))
+        return read_frame_labels(path, {}, items, "01", "km2", rate=rate)
+
+    counts = [round(50 * s) - 1 for s in SECONDS]
+    assert [len(line.split()) for line in read(counts)] == counts
+    counts[row - 1] = n
+    with pytest.raises(EmofairError, match=rf"train\.km2:{row}: {n} labels for {SECONDS[row - 1]}\.wav, which has \d+"):
+        read(counts)
+
+
 def test_labels_of_another_list_are_refused(features, kmeans, tmp_path):
     made = features()
     write_labels(tmp_path, "train", np.array(IDS), made.lengths, kmeans, {"features": made.facts()})
@@ -145,6 +181,9 @@ def test_labels_of_another_list_are_refused(features, kmeans, tmp_path):
         check_record(read_record(path), ITEMS[::-1], path)
     (tmp_path / "train.km5.json").unlink()
     check_record(read_record(path), ITEMS[::-1], path)  # labels of another program tell nothing
-    (tmp_path / "train.km5.json").write_text("[]")
-    with pytest.raises(EmofairError, match=r"train\.km5\.json: is not the record of frame labels"):
-        read_record(path)
+    for content in ("[]", "{", '{"k": 5}', '{"kmeans_sha256": "1", "features": {"frame_rate": "x"}}'):
+        (tmp_path / "train.km5.json").write_text(content)
+        with pytest.raises(
+            EmofairError, match=r"train\.km5\.json: .*record of frame labels .*\. Make the labels again"
+        ):
+            read_record(path)
