@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", metavar="N", type=int, help="tokens or samples per batch")
     parser.add_argument("--num-workers", metavar="N", type=int, default=0, help="processes that read data (default: 0)")
     parser.add_argument(
-        "--window-seconds", metavar="S", type=float, help="waveform models: judge longer clips in overlapping windows"
+        "--window-seconds",
+        metavar="S",
+        type=float,
+        help="waveform models: judge longer clips in overlapping windows (default: as in training)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--out", metavar="DIR", help=f"folder for {METRICS}, predictions.tsv and {CONFUSION}")
