@@ -16,11 +16,12 @@ import re
 import shlex
 import sys
 import warnings
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from emofair.cli.outputs import check_folder
-from emofair.errors import MissingExtra
+from emofair.errors import EmofairError, MissingExtra
 from emofair.protocol import PROTOCOLS
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
@@ -57,36 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the result as JSON; write the folder if one is asked for."""
-    if args.out is not None:
-        check_folder(args.out).mkdir(parents=True, exist_ok=True)
-        # What is there must not look like the result of a run that fails.
-        Path(args.out, METRICS).unlink(missing_ok=True)
     logging.basicConfig(format="%(levelname)s | %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("emofair").setLevel(logging.INFO)
     # fairseq always asks for pinned memory, and torch warns where there is no GPU.
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     from emofair.inference.evaluation import evaluate, summary
 
-    # stdout belongs to the JSON object; whatever libraries print goes to stderr.
-    with redirect_stdout(sys.stderr):
-        result = evaluate(
-            args.checkpoint,
-            args.data,
-            args.split,
-            data_raw=args.data_raw,
-            batch_size=args.batch_size,
-            max_tokens=args.max_tokens,
-            device=args.device,
-            protocol=args.protocol,
-            fold=args.fold,
-            num_workers=args.num_workers,
-            window_seconds=args.window_seconds,
-            out_dir=args.out,
-        )
-    result = {"name": args.name, **result, "command": command(args)}
-    text = as_json(result)
-    if args.out is not None:
-        write_folder(Path(args.out), result, text)
+    with nullcontext() if args.out is None else new_folder(args.out) as new:
+        # stdout belongs to the JSON object; whatever libraries print goes to stderr.
+        with redirect_stdout(sys.stderr):
+            result = evaluate(
+                args.checkpoint,
+                args.data,
+                args.split,
+                data_raw=args.data_raw,
+                batch_size=args.batch_size,
+                max_tokens=args.max_tokens,
+                device=args.device,
+                protocol=args.protocol,
+                fold=args.fold,
+                num_workers=args.num_workers,
+                window_seconds=args.window_seconds,
+                out_dir=new,
+            )
+        result = {"name": args.name, **result, "command": command(args)}
+        text = as_json(result)
+        if new is not None:
+            write_folder(Path(args.out), Path(new), result, text)
     print(summary(result), file=sys.stderr)
     print(text)
     return 0
@@ -112,13 +110,34 @@ def command(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def write_folder(folder: Path, result: dict, text: str) -> None:
-    """Draw the confusion matrix, then write the metrics, whose presence says that the folder is complete."""
+def new_folder(out: str) -> TemporaryDirectory[str]:
+    """A folder in ``out`` for what belongs to a result before it is one: an earlier result stays if this one fails."""
+    check_folder(out).mkdir(parents=True, exist_ok=True)
+    return TemporaryDirectory(prefix=".new-", dir=out)
+
+
+def write_folder(folder: Path, new: Path, result: dict, text: str) -> None:
+    """Put the predictions in ``new`` and a picture in the place of an earlier result's, and the metrics last.
+
+    That these are there says that the folder is complete.
+    """
+    from emofair.inference.evaluation import PREDICTIONS
+
     if result["confusion"] is not None:
         from emofair.reports import plots
 
         try:
-            plots.draw_confusion(folder / CONFUSION, result["confusion"], result["confusion_classes"])
+            plots.draw_confusion(new / CONFUSION, result["confusion"], result["confusion_classes"])
         except MissingExtra as error:
             print(f"emofair: note: no {CONFUSION}: {error}", file=sys.stderr)
-    (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+    try:
+        (folder / METRICS).unlink(missing_ok=True)
+        for name in (PREDICTIONS, CONFUSION):
+            (folder / name).unlink(missing_ok=True)
+            if (new / name).exists():
+                (new / name).rename(folder / name)
+        (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise EmofairError(
+            f"cannot be written ({error.strerror})", file=error.filename, remedy="Give another --out"
+        ) from None
