@@ -76,12 +76,13 @@ def run(args: argparse.Namespace) -> int:
     out = check_folder(args.out)
     formats = chosen_formats(args)
     paths = {name: out / f"{Path(args.recording).stem}{ENDINGS[name]}" for name in formats}
-    if "textgrid" in paths:
-        from emofair.reports.timeline_files import check_textgrid_may_go
-
-        check_textgrid_may_go(paths["textgrid"])
     import emofair
     from emofair.inference.prediction import resampling
+    from emofair.reports import timeline_files
+
+    timeline_files.check_json_may_go(out / f"{Path(args.recording).stem}{ENDINGS['json']}", args.recording)
+    if "textgrid" in paths:
+        timeline_files.check_textgrid_may_go(paths["textgrid"])
 
     options = {} if args.window_seconds is None else {"window_seconds": args.window_seconds}
     model = emofair.load(args.checkpoint, device=args.device, **options)
