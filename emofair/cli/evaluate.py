@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from emofair.cli.outputs import check_folder
-from emofair.errors import EmofairError, MissingExtra
+from emofair.errors import MissingExtra
 from emofair.protocol import PROTOCOLS
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
@@ -130,14 +130,9 @@ def write_folder(folder: Path, new: Path, result: dict, text: str) -> None:
             plots.draw_confusion(new / CONFUSION, result["confusion"], result["confusion_classes"])
         except MissingExtra as error:
             print(f"emofair: note: no {CONFUSION}: {error}", file=sys.stderr)
-    try:
-        (folder / METRICS).unlink(missing_ok=True)
-        for name in (PREDICTIONS, CONFUSION):
-            (folder / name).unlink(missing_ok=True)
-            if (new / name).exists():
-                (new / name).rename(folder / name)
-        (folder / METRICS).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EmofairError(
-            f"cannot be written ({error.strerror})", file=error.filename, remedy="Give another --out"
-        ) from None
+    (folder / METRICS).unlink(missing_ok=True)
+    for name in (PREDICTIONS, CONFUSION):
+        (folder / name).unlink(missing_ok=True)
+        if (new / name).exists():
+            (new / name).rename(folder / name)
+    (folder / METRICS).write_text(text + "\n", encoding="utf-8")
