@@ -21,7 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from emofair.cli.outputs import check_folder
-from emofair.errors import MissingExtra
+from emofair.errors import EmofairError, MissingExtra
+from emofair.inference.evaluation import PREDICTIONS
 from emofair.protocol import PROTOCOLS
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
@@ -112,7 +113,11 @@ def command(args: argparse.Namespace) -> str:
 
 def new_folder(out: str) -> TemporaryDirectory[str]:
     """A folder in ``out`` for what belongs to a result before it is one: an earlier result stays if this one fails."""
-    check_folder(out).mkdir(parents=True, exist_ok=True)
+    folder = check_folder(out)
+    for path in (folder / METRICS, folder / PREDICTIONS, folder / CONFUSION):
+        if path.is_dir():
+            raise EmofairError("is a folder, and a file is to take its place", file=path, remedy="Give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
     return TemporaryDirectory(prefix=".new-", dir=out)
 
 
@@ -121,8 +126,6 @@ def write_folder(folder: Path, new: Path, result: dict, text: str) -> None:
 
     That these are there says that the folder is complete.
     """
-    from emofair.inference.evaluation import PREDICTIONS
-
     if result["confusion"] is not None:
         from emofair.reports import plots
 
