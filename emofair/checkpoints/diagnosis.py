@@ -82,7 +82,11 @@ def explain_failure(path: str | os.PathLike[str], error: BaseException, not_allo
         return EmofairError("is damaged", file=path, remedy=way_back(path))
     if "call reduce" in message or "an only build" in message or "an only create" in message:
         return EmofairError("is built to run code when it is loaded", file=path, remedy=TRUST_REMEDY)
-    return EmofairError(f"is not a checkpoint ({type(error).__name__}: {message[:160]})", file=path)
+    # What an unpickler says of a text or a recording is about its own workings.
+    told = zipped or isinstance(error, (AttributeError, ImportError))
+    return EmofairError(
+        "is not a checkpoint" + (f" ({type(error).__name__}: {message[:160]})" if told else ""), file=path
+    )
 
 
 def way_back(path: Path) -> str:

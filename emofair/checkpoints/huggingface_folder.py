@@ -138,9 +138,11 @@ def _weights(file: Path, trust: bool | None) -> dict[str, Tensor]:
     check_file(file)
     load_file = require("safetensors.torch", "hf", "Reading .safetensors files").load_file
     try:
-        return load_file(file)
+        weights = load_file(file)
     except Exception as error:  # its own SafetensorError, but also OSError, ValueError and struct's
         raise EmofairError(f"is not a safetensors file ({error})", file=file, remedy=FETCH_AGAIN) from None
+    safe.check_finite(weights, file)
+    return weights
 
 
 def _audio(folder: Path, config: Mapping[str, Any]) -> tuple[bool, int]:

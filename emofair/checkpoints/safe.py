@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -81,7 +82,8 @@ def load(path: str | os.PathLike[str], *, trust: bool | None = None, weights: bo
     """A checkpoint as a dictionary, its tensors on the CPU; without ``weights`` they are left in the file until used.
 
     Nothing in the file is run unless ``trust`` is true, or is unset and ``EMOFAIR_TRUST_CHECKPOINTS=1``. Raises
-    `EmofairError` when the file is missing, truncated, not a checkpoint, or asks for code, which is listed by name.
+    `EmofairError` when the file is missing, truncated, not a checkpoint, or asks for code, which is listed by name, and
+    when weights are not finite.
     """
     import torch
 
@@ -92,14 +94,33 @@ def load(path: str | os.PathLike[str], *, trust: bool | None = None, weights: bo
         if unsafe:
             value = torch.load(path, map_location="cpu", weights_only=False, mmap=mmap)
         else:
-            with _allow_list():
+            with _allow_list(), warnings.catch_warnings():
+                # Whether a file can be read is told by reading it.
+                warnings.filterwarnings("ignore", "Detected pickle protocol")
                 value = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         value = numpy_pickle.to_numpy(value)
     except Exception as error:
         raise explain(path, error) from None
     if not isinstance(value, dict):
         raise EmofairError(f"holds a {type(value).__name__}, not a checkpoint", file=path)
+    if weights:
+        for part in (value, value.get("model"), value.get("state_dict")):
+            check_finite(part if isinstance(part, Mapping) else {}, path)
     return value
+
+
+def check_finite(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raise `EmofairError` where a tensor among ``weights`` holds NaN or infinity: nothing can be made of such a model.
+
+    It is named.
+    """
+    import torch
+
+    for name, value in weights.items():
+        if isinstance(value, torch.Tensor) and not value.isfinite().all():
+            raise EmofairError(
+                f"its weights {name} are NaN or infinite", file=path, remedy="Take a checkpoint from before they were"
+            )
 
 
 def explain(path: str | os.PathLike[str], error: BaseException) -> EmofairError:

@@ -76,12 +76,15 @@ def convert_flea_classifier(
     if loaded.spec.kind != "hubert":
         raise EmofairError(f"is a {loaded.spec.kind}, not the HuBERT of FLEA's original code", file=path)
     weights = flea.classifier_state(loaded)
-    config = huggingface_folder.read_json(Path(path) / huggingface_folder.CONFIG)
+    described = Path(path) / huggingface_folder.CONFIG
+    config = huggingface_folder.read_json(described)
     classes = flea.classes_of(config, len(weights["classifier.bias"]), loaded.path)
     arguments = ["--task", "speech_emotion", "--arch", "hubert_ser", "--criterion", "emotion_classification"]
     arguments += ["--class-list", ",".join(classes), "--class-weights", "none", "--protocol", "paper"]
     options: dict[str, Any] = {"encoder_ssl_json": loaded.spec.to_json()}
     if (dropout := config.get("final_dropout")) is not None:
+        if not isinstance(dropout, (int, float)):
+            raise EmofairError(f"its final_dropout is {dropout!r}, not a number", file=described)
         options["frame_dropout"] = float(dropout)
     with configuration_of(path):
         checkpoint, model = _build(arguments, options, weights, None, None)

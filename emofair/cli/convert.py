@@ -26,6 +26,7 @@ from pathlib import Path
 from emofair.errors import EmofairError
 
 _UNKNOWN = "what its training saw of the test set is unknown, so its results are marked"
+_MOST_LABELS = 1_000_000
 HELP = "checkpoints of other programs -> ours; speech encoders: fairseq <-> Hugging Face"
 
 
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     import emofair
 
     emofair.register()
+    _check_out(args)
     if args.to == "npy":
         told = _kmeans(args)
     elif _is_robertaemo(args.input, args.trust or None):
@@ -68,6 +70,23 @@ def run(args: argparse.Namespace) -> int:
         told = _speech_encoder(args)
     print(f"emofair convert: {args.out}: {told}")
     return 0
+
+
+def _check_out(args: argparse.Namespace) -> None:
+    """Raise EmofairError where ``--out`` would take the place of INPUT, or of a file that is no checkpoint."""
+    from emofair.checkpoints import safe
+
+    given, out = Path(args.input).resolve(), Path(args.out).resolve()
+    if out.exists() and given in (out, *out.parents):
+        raise EmofairError("would overwrite what is converted", file=args.out, remedy="Give another --out")
+    if args.to != "fairseq" or not out.is_file():
+        return
+    try:
+        known = "model" in safe.load(out, weights=False)
+    except EmofairError:
+        known = False
+    if not known:
+        raise EmofairError("is there already, and no checkpoint", file=args.out, remedy="Give another --out")
 
 
 def _is_robertaemo(path: str, trust: bool | None) -> bool:
@@ -171,6 +190,10 @@ def _new_labels(args: argparse.Namespace):
         ) from None
     if min(sizes) < 2:
         raise EmofairError(f"--reset-labels {args.reset_labels}: nothing can be told apart", remedy="Give 2 or more")
+    if sum(sizes) > _MOST_LABELS:
+        raise EmofairError(
+            f"--reset-labels {args.reset_labels}: too many", remedy=f"Give {_MOST_LABELS:,} or less in all"
+        )
     if len(sizes) > 1 and args.keep_final_proj:
         raise EmofairError("--keep-final-proj: several sets of labels have several projections", remedy="Leave it out")
     return NewLabels(sizes, args.keep_final_proj, args.seed)

@@ -16,11 +16,13 @@ import re
 import shlex
 import sys
 import warnings
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from emofair.cli.outputs import check_folder
-from emofair.errors import MissingExtra
+from emofair.errors import EmofairError, MissingExtra
+from emofair.inference.evaluation import PREDICTIONS
 from emofair.protocol import PROTOCOLS
 
 HELP = "checkpoint + split -> metrics as JSON, predictions, confusion matrix"
@@ -38,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", metavar="N", type=int, help="tokens or samples per batch")
     parser.add_argument("--num-workers", metavar="N", type=int, default=0, help="processes that read data (default: 0)")
     parser.add_argument(
-        "--window-seconds", metavar="S", type=float, help="waveform models: judge longer clips in overlapping windows"
+        "--window-seconds",
+        metavar="S",
+        type=float,
+        help="waveform models: judge longer clips in overlapping windows (default: as in training)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--out", metavar="DIR", help=f"folder for {METRICS}, predictions.tsv and {CONFUSION}")
@@ -54,36 +59,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the result as JSON; write the folder if one is asked for."""
-    if args.out is not None:
-        check_folder(args.out).mkdir(parents=True, exist_ok=True)
-        # What is there must not look like the result of a run that fails.
-        Path(args.out, METRICS).unlink(missing_ok=True)
     logging.basicConfig(format="%(levelname)s | %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("emofair").setLevel(logging.INFO)
     # fairseq always asks for pinned memory, and torch warns where there is no GPU.
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     from emofair.inference.evaluation import evaluate, summary
 
-    # stdout belongs to the JSON object; whatever libraries print goes to stderr.
-    with redirect_stdout(sys.stderr):
-        result = evaluate(
-            args.checkpoint,
-            args.data,
-            args.split,
-            data_raw=args.data_raw,
-            batch_size=args.batch_size,
-            max_tokens=args.max_tokens,
-            device=args.device,
-            protocol=args.protocol,
-            fold=args.fold,
-            num_workers=args.num_workers,
-            window_seconds=args.window_seconds,
-            out_dir=args.out,
-        )
-    result = {"name": args.name, **result, "command": command(args)}
-    text = as_json(result)
-    if args.out is not None:
-        write_folder(Path(args.out), result, text)
+    with nullcontext() if args.out is None else new_folder(args.out) as new:
+        # stdout belongs to the JSON object; whatever libraries print goes to stderr.
+        with redirect_stdout(sys.stderr):
+            result = evaluate(
+                args.checkpoint,
+                args.data,
+                args.split,
+                data_raw=args.data_raw,
+                batch_size=args.batch_size,
+                max_tokens=args.max_tokens,
+                device=args.device,
+                protocol=args.protocol,
+                fold=args.fold,
+                num_workers=args.num_workers,
+                window_seconds=args.window_seconds,
+                out_dir=new,
+            )
+        result = {"name": args.name, **result, "command": command(args)}
+        text = as_json(result)
+        if new is not None:
+            write_folder(Path(args.out), Path(new), result, text)
     print(summary(result), file=sys.stderr)
     print(text)
     return 0
@@ -109,13 +111,31 @@ def command(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def write_folder(folder: Path, result: dict, text: str) -> None:
-    """Draw the confusion matrix, then write the metrics, whose presence says that the folder is complete."""
+def new_folder(out: str) -> TemporaryDirectory[str]:
+    """A folder in ``out`` for what belongs to a result before it is one: an earlier result stays if this one fails."""
+    folder = check_folder(out)
+    for path in (folder / METRICS, folder / PREDICTIONS, folder / CONFUSION):
+        if path.is_dir():
+            raise EmofairError("is a folder, and a file is to take its place", file=path, remedy="Give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return TemporaryDirectory(prefix=".new-", dir=out)
+
+
+def write_folder(folder: Path, new: Path, result: dict, text: str) -> None:
+    """Put the predictions in ``new`` and a picture in the place of an earlier result's, and the metrics last.
+
+    That these are there says that the folder is complete.
+    """
     if result["confusion"] is not None:
         from emofair.reports import plots
 
         try:
-            plots.draw_confusion(folder / CONFUSION, result["confusion"], result["confusion_classes"])
+            plots.draw_confusion(new / CONFUSION, result["confusion"], result["confusion_classes"])
         except MissingExtra as error:
             print(f"emofair: note: no {CONFUSION}: {error}", file=sys.stderr)
+    (folder / METRICS).unlink(missing_ok=True)
+    for name in (PREDICTIONS, CONFUSION):
+        (folder / name).unlink(missing_ok=True)
+        if (new / name).exists():
+            (new / name).rename(folder / name)
     (folder / METRICS).write_text(text + "\n", encoding="utf-8")

@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speech-bert-path", help="folder with Speech-BERT's dict.txt, if not in --ssl-dir")
     parser.add_argument("--text-roberta-path", help="folder with RoBERTa's dict.txt and BPE, if not in --ssl-dir")
     parser.add_argument(
-        "--window-seconds", metavar="S", type=float, help="waveform models: judge longer clips in overlapping windows"
+        "--window-seconds",
+        metavar="S",
+        type=float,
+        help="waveform models: judge longer clips in overlapping windows (default: as evaluated in training)",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
 
@@ -49,21 +52,25 @@ def run(args: argparse.Namespace) -> int:
     """Print one prediction per input; 1 when an input could not be read."""
     names, wavs, texts = find_inputs(args)
     import emofair
+    from emofair.inference.prediction import resampling
 
     options = {name: getattr(args, name) for name in MODEL_OPTIONS}
     model = emofair.load(args.checkpoint, device=args.device, **{k: v for k, v in options.items() if v is not None})
     model.open_tokenizers()
+    if args.manifest:
+        wavs = clips(args, wavs, model.task)
     output = {"table": Table, "csv": Csv, "jsonl": JsonLines}[args.format](names)
     predict_all(model, names, wavs, texts, output.row)
     output.end()
-    problems = output.problems
-    if problems:
+    if args.inputs and "speech" in model.modalities and (note := resampling(output.predicted)):
+        print(f"emofair: note: {note}", file=sys.stderr)
+    if problems := len(names) - len(output.predicted):
         print(f"emofair: {problems} of {len(names)} inputs could not be predicted", file=sys.stderr)
     return 1 if problems else 0
 
 
 def find_inputs(args: argparse.Namespace) -> tuple[list[str], list, list[str | None]]:
-    """Names, audio (paths or utterances) and transcripts of everything asked for."""
+    """Names, audio (paths or utterances of a corpus) and transcripts of everything asked for."""
     if args.manifest and args.inputs:
         raise EmofairError("both files and --manifest are given", remedy="Give one of them")
     if args.manifest:
@@ -94,13 +101,18 @@ def expand(path: Path) -> list[str]:
     return [str(path)]
 
 
-def opened(wav):
-    """An utterance of a corpus may be a part of a long recording: read just that."""
-    if wav is None or isinstance(wav, str):
-        return wav
-    from emofair.data.audio import read_audio
+def clips(args: argparse.Namespace, items: list, task) -> list:
+    """Every utterance of a corpus as a data set of its own, which reads it, and checks it, as in `emofair evaluate`."""
+    from emofair.data.manifests import read_corpus
+    from emofair.data.speech_dataset import SpeechDataset
 
-    return read_audio(wav.path, resample=True, start=wav.start, end=wav.end)
+    resample = bool(task.cfg.get("resample") or read_corpus(args.manifest).get("resample"))
+    return [None if item is None else SpeechDataset([item], args.split, resample=resample) for item in items]
+
+
+def opened(wav):
+    """A clip of a corpus as its samples; files are read by the model."""
+    return wav if wav is None or isinstance(wav, str) else wav.waveform(0)
 
 
 def predict_all(model, names: list[str], wavs: list, texts: list, show: Callable[[str, Any], None]) -> None:
@@ -138,13 +150,13 @@ def batches_of_similar_length(indices: Sequence[int], wavs: list, texts: list) -
 
 
 def seconds_of(wav) -> float:
-    """Length of a file or of a corpus's utterance, 0 where it cannot be read: that is told when it is predicted."""
+    """Length of a file or of a clip of a corpus, 0 where it cannot be read: that is told when it is predicted."""
     if wav is None:
         return 0.0
     from emofair.data.audio import SAMPLE_RATE, audio_info
 
     try:
-        return audio_info(wav).seconds if isinstance(wav, str) else wav.n_samples / SAMPLE_RATE
+        return audio_info(wav).seconds if isinstance(wav, str) else int(wav.sizes[0]) / SAMPLE_RATE
     except EmofairError:
         return 0.0
 
@@ -168,15 +180,15 @@ def predict_batch(model, names: list[str], wavs: list, texts: list) -> list:
 
 
 class Output:
-    """What is printed, row by row, and how many inputs have no prediction."""
+    """What is printed, row by row, and which inputs have a prediction."""
 
     def __init__(self, names: list[str]) -> None:
-        self.problems = 0
+        self.predicted: list[str] = []
 
     def row(self, name: str, result: Any) -> None:
-        """Print a prediction, or count that there is none."""
-        if result is None:
-            self.problems += 1
+        """Print a prediction, or None that there is none."""
+        if result is not None:
+            self.predicted.append(name)
         self.write(name, result)
         sys.stdout.flush()
 

@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     pictures = can_draw()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        blocks = results.build(runs, out, title=args.title, by=by, baseline=args.compare, pictures=pictures)
+        options = {"title": args.title, "by": by, "baseline": args.compare, "pictures": pictures}
+        blocks = results.build(runs, out, **options, tell=tell)
         written = write_page(out, blocks, html=args.html)
         for method, (group, grid) in told.items():
             written += write_summary(Path(args.summary_dir), method, group, grid, pictures)
@@ -76,6 +77,11 @@ def run(args: argparse.Namespace) -> int:
         raise EmofairError(f"cannot be written ({error.strerror})", file=error.filename or out) from None
     print(f"{len(runs)} runs: {', '.join(map(str, written))}", file=sys.stderr)
     return 0
+
+
+def tell(note: str) -> None:
+    """What a reader of the report alone would learn."""
+    print(f"emofair: note: {note}", file=sys.stderr)
 
 
 def check_summary(args: argparse.Namespace) -> None:
@@ -101,7 +107,7 @@ def summaries(runs: Sequence[Run], by: Sequence[str], name: str | None) -> dict[
     told = summary_log.methods(groups, name)
     for group in groups:
         if not is_classified(group):
-            print(f"emofair: note: no summary of {group.label}: not one class of several", file=sys.stderr)
+            tell(f"no summary of {group.label}: not one class of several")
     return told
 
 
@@ -114,7 +120,7 @@ def write_summary(folder: Path, method: str, group: Group, grid: Grid, pictures:
     log, record, picture = (folder / f"{method}{end}" for end in (".log", ".json", "_confmat.png"))
     told = summary_log.summary(method, group, grid)
     for note in summary_log.notes(told):
-        print(f"emofair: note: {group.label}: {note}", file=sys.stderr)
+        tell(f"{group.label}: {note}")
     log.write_text(summary_log.log_text(grid), encoding="utf-8", newline="\n")
     record.write_text(as_json(told) + "\n", encoding="utf-8")
     if not pictures:

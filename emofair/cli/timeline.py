@@ -23,6 +23,7 @@ from emofair.errors import EmofairError, MissingExtra
 if TYPE_CHECKING:
     from emofair.inference.timeline import Timeline
 
+WINDOW_HELP = "longer recordings in overlapping windows (default: as evaluated in training)"
 HELP = "one recording -> emotion, attention and contributions of every frame"
 
 ENDINGS = {"png": ".timeline.png", "textgrid": ".TextGrid", "csv": ".timeline.csv", "json": ".timeline.json"}
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=3.0,
         help="what a change of emotion costs viterbi, in nats (default: 3)",
     )
-    parser.add_argument("--window-seconds", metavar="S", type=float, help="longer recordings in overlapping windows")
+    parser.add_argument("--window-seconds", metavar="S", type=float, help=WINDOW_HELP)
     parser.add_argument(
         "--hop-seconds", metavar="S", type=float, help="step from window to window (default: half a window)"
     )
@@ -75,11 +76,13 @@ def run(args: argparse.Namespace) -> int:
     out = check_folder(args.out)
     formats = chosen_formats(args)
     paths = {name: out / f"{Path(args.recording).stem}{ENDINGS[name]}" for name in formats}
-    if "textgrid" in paths:
-        from emofair.reports.timeline_files import check_textgrid_may_go
-
-        check_textgrid_may_go(paths["textgrid"])
     import emofair
+    from emofair.inference.prediction import resampling
+    from emofair.reports import timeline_files
+
+    timeline_files.check_json_may_go(out / f"{Path(args.recording).stem}{ENDINGS['json']}", args.recording)
+    if "textgrid" in paths:
+        timeline_files.check_textgrid_may_go(paths["textgrid"])
 
     options = {} if args.window_seconds is None else {"window_seconds": args.window_seconds}
     model = emofair.load(args.checkpoint, device=args.device, **options)
@@ -100,9 +103,14 @@ def run(args: argparse.Namespace) -> int:
         features_checkpoint=args.features_checkpoint,
         cluster_report=args.clusters,
     )
-    rates = [timeline.facts[name] for name in ("file_sample_rate", "sample_rate")]
-    if rates[0] != rates[1]:
-        print(f"emofair: note: {args.recording}: resampled from {rates[0]} to {rates[1]} Hz", file=sys.stderr)
+    if note := resampling([args.recording]):
+        print(f"emofair: note: {note}", file=sys.stderr)
+    if (judged := timeline.facts["judged_seconds"]) is not None:
+        print(
+            f"emofair: note: {args.recording}: emofair evaluate and predict judge the first {judged:g} s alone, as the "
+            f"model was trained to be; the timeline is of all {timeline.seconds:.2f} s",
+            file=sys.stderr,
+        )
     out.mkdir(parents=True, exist_ok=True)
     write(paths, timeline, args)
     share = timeline.probabilities.max()

@@ -56,13 +56,14 @@ def evaluate(
     windows. ``protocol`` defaults to that of the training; a result is never called by a stricter one. Raises
     `EmofairError` for bad input.
     """
+    from emofair.inference.listening import window_options
+
     overrides: dict[str, Any] = {"data": os.fspath(data), "save_predictions": None}
     if data_raw is not None:
         overrides["data_raw"] = os.fspath(data_raw)
     if protocol is not None:
         overrides["protocol"] = protocol
-    if window_seconds is not None:
-        overrides["eval_window_seconds"] = window_seconds
+    overrides |= window_options(window_seconds)
     if out_dir is not None:
         overrides["save_predictions"] = os.path.join(out_dir, PREDICTIONS)
     loaded = load_checkpoint(checkpoint, device=device, **overrides)
@@ -142,13 +143,21 @@ def run_split(
     device: str = "cpu",
     num_workers: int = 0,
 ) -> Pass:
-    """One pass over a split, step by step what fairseq-validate does."""
+    """One pass over a split, step by step what fairseq-validate does.
+
+    Clips that are silent or shorter than a frame count, for a published test set has them; a warning names them.
+    """
     import torch
     from fairseq import utils
     from fairseq.logging import metrics
     from tqdm import tqdm
 
+    from emofair.checkpoints.loaded_speech import listing
+    from emofair.inference.listening import unheard
+
     task, model = loaded.task, loaded.model
+    if num_workers < 0:
+        raise EmofairError(f"--num-workers {num_workers} is no number of processes", remedy="Give 0 or more")
     criterion.to(device).eval()
     task.load_dataset(split, combine=False, epoch=1)
     if not len(task.dataset(split)):
@@ -159,12 +168,17 @@ def run_split(
         max_positions=utils.resolve_max_positions(task.max_positions(), model.max_positions()),
         num_workers=num_workers,
     ).next_epoch_itr(shuffle=False)
-    outputs, targets = [], []
+    outputs, targets, nothing = [], [], []
     for sample in tqdm(batches, desc=split, unit="batch", delay=2, leave=False, file=sys.stderr, disable=None):
+        if "wav" in sample["net_input"]:
+            nothing += unheard(sample, model.spec.receptive_field)
         if device != "cpu":
             sample = utils.move_to_cuda(sample, torch.device(device))
         outputs.append(task.valid_step(sample, model, criterion)[2])
         targets.append(sample.get("target"))
+    if nothing:
+        names = listing([task.dataset(split).ids[index] for index in sorted(nothing)])
+        logger.warning("%d clips of %s are silent or shorter than a frame, and count: %s", len(nothing), split, names)
     with metrics.aggregate(new_root=True) as aggregator:
         task.reduce_metrics(outputs, criterion)
         values = aggregator.get_smoothed_values()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from emofair.data.audio import SAMPLE_RATE, read_audio
+from emofair.data.audio import SAMPLE_RATE, audio_info, read_audio
 from emofair.errors import EmofairError
 from emofair.inference.predictions import decode
 
@@ -65,6 +65,17 @@ def samples_of(wav: Wave | None) -> np.ndarray:
     if wav is None:
         raise EmofairError("this model listens to speech", remedy="Give a wav file")
     return read_audio(wav, resample=True) if isinstance(wav, (str, os.PathLike)) else waveform(wav)
+
+
+def resampling(files: Iterable[str | os.PathLike[str]]) -> str | None:
+    """What is to be noted about files that `samples_of` resamples; None where it resamples none of them."""
+    rates = {os.fspath(file): audio_info(file).sample_rate for file in files}
+    others = [file for file, rate in rates.items() if rate != SAMPLE_RATE]
+    if not others:
+        return None
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    found = ", ".join(map(str, sorted({rates[file] for file in others})))
+    return f"{others[0]}{more}: resampled from {found} to {SAMPLE_RATE} Hz"
 
 
 def predictions(mode: TargetMode, logits: torch.Tensor) -> list[Prediction]:

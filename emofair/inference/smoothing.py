@@ -8,6 +8,10 @@ import numpy as np
 
 from emofair.errors import EmofairError
 
+# Ten seconds: what is wider takes gigabytes of memory for an hour, and changes of emotion away.
+WIDEST = 501
+# Beyond it, sums of posteriors of a long recording are lost beside it in rounding.
+HIGHEST = 1e9
 SMOOTHINGS = ("median", "viterbi", "none")
 
 
@@ -29,8 +33,10 @@ class Smoothing:
             raise EmofairError(f"smoothing {self.kind!r} is not known", remedy=f"Choose of {', '.join(SMOOTHINGS)}")
         if self.width < 1 or self.width % 2 == 0:
             raise EmofairError(f"a median over {self.width} frames has no middle", remedy="Give an odd number")
-        if not 0 <= self.penalty < np.inf:
-            raise EmofairError(f"a switch penalty of {self.penalty}", remedy="Give 0 or more")
+        if self.width > WIDEST:
+            raise EmofairError(f"a median over {self.width} frames is too wide", remedy=f"Give at most {WIDEST}")
+        if not 0 <= self.penalty <= HIGHEST:
+            raise EmofairError(f"a switch penalty of {self.penalty}", remedy=f"Give 0 to {HIGHEST:g}")
 
     def facts(self) -> dict[str, object]:
         """The settings that are in use."""

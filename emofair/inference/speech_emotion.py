@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from emofair.data.audio import SAMPLE_RATE
 from emofair.data.speech_dataset import normalized, pad_waveforms, windows_of
-from emofair.errors import EmofairError
 from emofair.inference.checkpoint import LoadedCheckpoint
-from emofair.inference.prediction import Prediction, Wave, count, predictions, samples_of
+from emofair.inference.listening import check_window, heard, judged, window_options
+from emofair.inference.prediction import Prediction, Wave, count, predictions
 
 if TYPE_CHECKING:
     from emofair.inference.timeline import Timeline
@@ -22,17 +20,17 @@ if TYPE_CHECKING:
 class SpeechEmotionPredictor:
     """A `speech_emotion` model. Nothing but its checkpoint is needed.
 
-    Recordings longer than ``window_seconds`` are judged in overlapping windows, half a window apart, whose logits are
-    averaged; None (default) judges them whole.
+    A recording is judged as by `emofair evaluate`: whole, or what the options of the training say. Those longer than
+    ``window_seconds`` are judged in overlapping windows, half a window apart, whose logits are averaged.
     """
 
+    modalities = ("speech",)
+
     def __init__(self, loaded: LoadedCheckpoint, *, window_seconds: float | None = None) -> None:
-        if window_seconds is not None and not 0 < window_seconds < math.inf:
-            raise EmofairError(f"windows of {window_seconds} s", remedy="Give seconds above 0, or none")
         self.model, self.task, self.facts = loaded.model, loaded.task, loaded.facts
         self.mode = loaded.task.mode
-        self.window_seconds = window_seconds
-        self.window = None if window_seconds is None else round(window_seconds * SAMPLE_RATE)
+        self.options = {**loaded.task.cfg, **window_options(window_seconds)}
+        check_window(self.model.spec, window_seconds)
 
     def open_tokenizers(self) -> None:
         """There are none."""
@@ -40,7 +38,8 @@ class SpeechEmotionPredictor:
     def predict(self, wav: Wave, text: str | None = None) -> Prediction:
         """Predict one recording: a file, resampled to 16 kHz and mixed to mono when need be, or samples at 16 kHz.
 
-        A transcript (``text``) changes nothing: this model only listens.
+        A transcript (``text``) changes nothing: this model only listens. Raises `EmofairError` for a recording that is
+        silent or shorter than a frame.
         """
         return self.predict_many([wav], [text])[0]
 
@@ -49,12 +48,12 @@ class SpeechEmotionPredictor:
         texts = [None] * len(wavs) if texts is None else texts
         if not count({"recordings": wavs, "transcripts": texts}):
             return []
-        clips = [samples_of(wav) for wav in wavs]
+        clips = [heard(wav, self.model.spec.receptive_field) for wav in wavs]
         if self.model.spec.normalize:
             clips = [normalized(clip) for clip in clips]
-        spans = [
-            windows_of(len(clip), self.window or len(clip), (self.window or len(clip)) // 2 or 1) for clip in clips
-        ]
+        limit, window, hop = judged(self.options)
+        lengths = [min(len(clip), limit or len(clip)) for clip in clips]
+        spans = [windows_of(n, window or n, hop or n) for n in lengths]
         device = next(self.model.parameters()).device
         wav, n_samples = pad_waveforms([c[a:b] for c, each in zip(clips, spans, strict=True) for a, b in each])
         item = torch.tensor([i for i, each in enumerate(spans) for _ in each], device=device)
@@ -77,17 +76,22 @@ class SpeechEmotionPredictor:
     ) -> Timeline:
         """One recording frame by frame: what each adds to the logits, and the emotion of each.
 
-        See `emofair.inference.timeline`; ``smooth``, ``width`` and ``penalty`` are those of `Smoothing`.
+        See `emofair.inference.timeline`; ``smooth``, ``width`` and ``penalty`` are those of `Smoothing`. Windows are
+        those of `predict`, unless ``hop_seconds`` says otherwise.
         """
         from emofair.inference.smoothing import Smoothing
         from emofair.inference.timeline import timeline
 
+        window_seconds = self.options["eval_window_seconds"]
+        if window_seconds is not None and hop_seconds is None:
+            hop_seconds = self.options["eval_hop_seconds"]
         return timeline(
             self.model,
             self.mode.classes,
             wav,
-            window_seconds=self.window_seconds,
+            window_seconds=window_seconds,
             hop_seconds=hop_seconds,
+            judged_seconds=self.options["eval_max_seconds"],
             smoothing=Smoothing(smooth, width, penalty),
             kmeans=kmeans,
             features_layer=features_layer,

@@ -13,7 +13,6 @@ frame of a window counts for the frame of the recording that starts closest to i
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,7 +24,8 @@ from emofair.data.audio import SAMPLE_RATE, audio_info
 from emofair.data.speech_dataset import normalized, windows_of
 from emofair.errors import EmofairError
 from emofair.inference.frame_clusters import FrameClusters
-from emofair.inference.prediction import Wave, samples_of
+from emofair.inference.listening import check_window, heard
+from emofair.inference.prediction import Wave
 from emofair.inference.smoothing import Smoothing, runs
 from emofair.models.speech_emotion_classifier import SpeechEmotionClassifier
 from emofair.modules.pooling import WEIGHTED_MEANS
@@ -111,6 +111,7 @@ def timeline(
     *,
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
+    judged_seconds: float | None = None,
     smoothing: Smoothing | None = None,
     kmeans: str | os.PathLike[str] | None = None,
     features_layer: int | None = None,
@@ -120,6 +121,7 @@ def timeline(
     """The timeline of a file (resampled and mixed to mono when need be) or of samples at 16 kHz.
 
     Recordings longer than ``window_seconds`` go through in windows every ``hop_seconds`` (default: half a window).
+    ``judged_seconds``: `emofair evaluate` judges only so much of a recording, which the facts of a longer one tell.
     ``kmeans``, with ``features_layer``, ``features_checkpoint`` and ``cluster_report``, as for `FrameClusters`. Raises
     EmofairError for a model that does not split, a recording that is silent or shorter than a frame, and windows that
     leave frames out.
@@ -128,7 +130,7 @@ def timeline(
     smoothing = smoothing or Smoothing()
     window, hop = window_samples(model, window_seconds, hop_seconds)
     clusters = open_clusters(model, kmeans, features_layer, features_checkpoint, cluster_report)
-    samples = _heard(model, wav)
+    samples = heard(wav, model.spec.receptive_field)
     shares = decompose(model, samples, window, hop)
     ids = None if clusters is None else clusters.ids(samples, window_seconds)
     emotions = clusters and clusters.emotions
@@ -161,6 +163,7 @@ def timeline(
             "window_seconds": window_seconds,
             "hop_seconds": hop and hop / SAMPLE_RATE,
             "n_windows": shares.n_windows,
+            "judged_seconds": judged_seconds if judged_seconds and judged_seconds < edges[-1] else None,
             "smoothing": smoothing.facts(),
             "clusters": clusters and clusters.facts,
         },
@@ -191,15 +194,10 @@ def window_samples(
         if hop_seconds is not None:
             raise EmofairError("a step without windows", remedy="Give --window-seconds with --hop-seconds")
         return None, None
-    spec = model.spec
-    shortest = (spec.receptive_field + spec.hop) / SAMPLE_RATE
-    if not shortest <= window_seconds < math.inf:
-        raise EmofairError(
-            f"windows of {window_seconds} s hold less than two frames", remedy=f"Give {shortest} or more"
-        )
+    check_window(model.spec, window_seconds)
     window = round(window_seconds * SAMPLE_RATE)
     # With a longer step a frame could fall between two windows, whose frames are rounded to those of the recording.
-    longest = (model.encoder.n_frames(window) - 1) * spec.hop
+    longest = (model.encoder.n_frames(window) - 1) * model.spec.hop
     hop_seconds = window // 2 / SAMPLE_RATE if hop_seconds is None else hop_seconds
     if not 1 <= hop_seconds * SAMPLE_RATE <= longest:
         raise EmofairError(
@@ -298,19 +296,6 @@ def segments_of(
 def _runs_in_seconds(values: np.ndarray, edges: np.ndarray) -> list[tuple[float, float, int]]:
     first, end = runs(values)
     return list(zip(edges[first].tolist(), edges[end].tolist(), values[first].tolist(), strict=True))
-
-
-def _heard(model: SpeechEmotionClassifier, wav: Wave) -> np.ndarray:
-    samples = samples_of(wav)
-    file = wav if isinstance(wav, (str, os.PathLike)) else None
-    shortest = model.spec.receptive_field
-    if len(samples) < shortest:
-        raise EmofairError(
-            f"{len(samples)} samples at {SAMPLE_RATE} Hz are less than one frame ({shortest})", file=file
-        )
-    if not np.ptp(samples):
-        raise EmofairError("the recording is silent: all samples are the same", file=file)
-    return samples
 
 
 def _log_softmax(values: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from emofair.errors import EmofairError
 from emofair.metrics.paired_bootstrap import N_RESAMPLES, Difference, paired_bootstrap
-from emofair.reports.columns import number
+from emofair.reports.columns import MINUS, number
 from emofair.reports.document import Block, Items, Table, Text
 from emofair.reports.folds import is_classified
 from emofair.reports.groups import Group, table_of
@@ -28,8 +28,8 @@ def check_baseline(groups: Sequence[Group], baseline: str) -> None:
         _baseline_of(group, groups, baseline)
 
 
-def blocks(groups: Sequence[Group], baseline: str) -> list[Block]:
-    """The table of differences among ``groups``, all on the same data, and why any is not in it."""
+def blocks(groups: Sequence[Group], baseline: str, tell: Callable[[str], object] = lambda note: None) -> list[Block]:
+    """The table of differences among ``groups``, all on the same data, and why any is not in it; ``tell`` hears why."""
     rows, notes = [], []
     known: dict[int, Scored] = {}
     for group in groups:
@@ -49,6 +49,7 @@ def blocks(groups: Sequence[Group], baseline: str) -> list[Block]:
             differences = _differences(ours, theirs)
         except EmofairError as error:
             notes.append(f"not compared with {baseline}, {group.label} ({protocol}): {error}")
+            tell(notes[-1])
             continue
         seeds = f"{ours.seeds} / {theirs.seeds}"
         cells = [_cell(differences[figure]) for figure in ("accuracy", "uar")]
@@ -83,8 +84,9 @@ def _cell(difference: Difference) -> str:
 
 
 def _signed(value: float) -> str:
-    text = number(value, 1)
-    return f"+{text}" if value > 0 and text.strip("0.") else text
+    """A difference with its sign, also where it is shown as 0: whether an interval includes 0 is to be seen."""
+    value = round(value, 9)  # of sums in floats that cancel out
+    return ("+" if value > 0 else MINUS if value < 0 else "") + number(abs(value), 1)
 
 
 def _is(group: Group, name: str) -> bool:

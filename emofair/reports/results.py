@@ -33,11 +33,12 @@ def build(
     by: Sequence[str] = (),
     baseline: str | None = None,
     pictures: bool = True,
+    tell: Callable[[str], object] = lambda note: None,
 ) -> list[Block]:
     """The blocks of the report on ``runs`` that will be written to ``out``; pictures are drawn beside it.
 
-    With the name of a group as ``baseline``, the others on its data are compared with it by a paired bootstrap. Raises
-    `EmofairError` where no group, or more than one, has that name.
+    With the name of a group as ``baseline``, the others on its data are compared with it by a paired bootstrap;
+    ``tell`` hears which are not, and why. Raises `EmofairError` where no group, or more than one, has that name.
     """
     runs, repeats = without_repeats(runs)
     groups = group_runs(runs, by)
@@ -50,7 +51,7 @@ def build(
         blocks += [Heading(2, _table_title(together[0])), _table(together)]
         blocks += fold_tables.blocks(together)
         if baseline is not None:
-            blocks += comparison.blocks(together, baseline)
+            blocks += comparison.blocks(together, baseline, tell)
         blocks += _per_class(together)
         for group in together:
             drawn = _pictures(group, out, names) if pictures else []

@@ -18,6 +18,7 @@ REMEDY = "Make it again with `emofair evaluate ... --out DIR`"
 
 # Entries that a table cannot do without; all others may be absent or null.
 REQUIRED = ("metrics", "split", "protocol")
+NAMES = ("modalities", "classes", "confusion_classes")
 TYPES: dict[tuple[type, ...], tuple[str, ...]] = {
     (str,): (
         *("name", "system", "task", "model", "fusion", "target", "split", "protocol", "data", "data_sha256"),
@@ -27,7 +28,7 @@ TYPES: dict[tuple[type, ...], tuple[str, ...]] = {
     (int,): ("updates", "n"),
     (int, float): ("selected_value",),
     (bool,): ("frozen",),
-    (list,): ("modalities", "classes", "confusion", "confusion_classes"),
+    (list,): ("confusion", *NAMES),
     (dict,): ("metrics", "majority", "settings", "versions"),
 }
 
@@ -84,6 +85,9 @@ def read_record(path: Path) -> dict[str, Any]:
         for name in names:
             if record.get(name) is not None and not isinstance(record[name], kinds):
                 raise EmofairError(f"{name!r} is {record[name]!r}", file=path, remedy=REMEDY)
+    for name in NAMES:
+        if not all(isinstance(each, str) for each in record.get(name) or ()):
+            raise EmofairError(f"{name!r} is {record[name]!r}, not names", file=path, remedy=REMEDY)
     for entry in ("metrics", "majority"):
         for name, value in (record.get(entry) or {}).items():
             if value is not None and not _is_number(value):

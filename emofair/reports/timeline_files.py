@@ -76,6 +76,19 @@ def write_textgrid_of(path: str | os.PathLike[str], timeline: Timeline) -> None:
     write_textgrid(path, TextGrid(0.0, timeline.seconds, tiers))
 
 
+def check_json_may_go(path: Path, recording: str | os.PathLike[str]) -> None:
+    """Raise EmofairError where ``path`` holds the timeline of another recording, or something else."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))["recording"]
+        same = os.path.realpath(earlier) == os.path.realpath(recording)
+    except FileNotFoundError:
+        return
+    except (KeyError, TypeError, ValueError):
+        earlier, same = "another program", False
+    if not same:
+        raise EmofairError(f"is of {earlier}, and would be lost", file=path, remedy="Give another --out")
+
+
 def check_textgrid_may_go(path: Path) -> None:
     """Raise EmofairError where ``path`` holds somebody's annotation and not an earlier timeline."""
     if path.exists() and {tier.name for tier in read_textgrid(path).tiers} not in ({EMOTION}, {EMOTION, CLUSTER}):

@@ -1,6 +1,7 @@
 """Emotion of an utterance from its waveform: the fine-tuning of V-FT, TAPT, P-TAPT and FLEA, with any encoder."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -24,6 +25,7 @@ from emofair.data.emotion_dataset import (
 from emofair.data.labels import TargetMode
 from emofair.data.speech_dataset import CROPS, ORDERS
 from emofair.errors import EmofairError
+from emofair.inference.listening import check_window, judged
 from emofair.tasks.base import EmofairTaskConfig
 from emofair.tasks.waveform import WaveformTask, write_option
 from emofair.units.feature_store import Features
@@ -119,11 +121,11 @@ class SpeechEmotionTask(WaveformTask):
 
     def _check_lengths(self) -> None:
         cfg = self.cfg
-        for name in ("max_seconds", "eval_max_seconds", "eval_window_seconds", "eval_hop_seconds"):
-            if cfg[name] is not None and cfg[name] <= 0:
+        for name in ("max_seconds", "eval_max_seconds", "eval_hop_seconds"):
+            if cfg[name] is not None and not 0 < cfg[name] < math.inf:
                 option = f"--{name.replace('_', '-')}"
                 raise EmofairError(f"{option} {cfg[name]} is no length", remedy="Give seconds above 0")
-        if cfg.min_crop_seconds < 0:
+        if not 0 <= cfg.min_crop_seconds < math.inf:
             raise EmofairError(f"--min-crop-seconds {cfg.min_crop_seconds} is no length", remedy="Give seconds, or 0")
         if cfg.num_buckets < 1:
             raise EmofairError(f"--num-buckets {cfg.num_buckets} leaves nothing to shuffle", remedy="Give 1 or more")
@@ -151,6 +153,7 @@ class SpeechEmotionTask(WaveformTask):
                 f"--normalize is {bool(self.cfg.normalize)}, and the encoder was trained with {model.spec.normalize}",
                 remedy="Leave --normalize out: it follows from the encoder",
             )
+        check_window(model.spec, self.cfg.eval_window_seconds)
         self.normalize = model.spec.normalize
         if self.caches:
             self._check_cache(model, cfg._name)
@@ -209,10 +212,7 @@ class SpeechEmotionTask(WaveformTask):
         labelled = any(item.label is not None or item.votes for item in items)
         trains = self.is_trained_on(split)
 
-        def samples(seconds: Optional[float]) -> Optional[int]:
-            return None if seconds is None else round(seconds * SAMPLE_RATE)
-
-        window = samples(cfg.eval_window_seconds)
+        limit, window, hop = judged(cfg)
         return SpeechEmotionDataset(
             items,
             split,
@@ -221,13 +221,13 @@ class SpeechEmotionTask(WaveformTask):
             str(cfg.balance),
             normalize=self.normalize,
             resample=self.resamples,
-            max_samples=samples(cfg.max_seconds),
+            max_samples=round(cfg.max_seconds * SAMPLE_RATE),
             crop=str(cfg.crop),
-            min_samples=samples(cfg.min_crop_seconds),
+            min_samples=round(cfg.min_crop_seconds * SAMPLE_RATE),
             crop_hop=self._crop_hop,
-            eval_samples=samples(cfg.eval_max_seconds),
+            eval_samples=limit,
             window=window,
-            hop=samples(cfg.eval_hop_seconds) or (window and max(1, window // 2)),
+            hop=hop,
             order=str(cfg.batch_order),
             n_buckets=cfg.num_buckets,
             drop_last=cfg.drop_last,

@@ -128,6 +128,9 @@ def test_names_of_other_classes_are_in_the_folder(tmp_path, capsys):
     assert "has 3 outputs and does not name them" in line and "id2label into" in line and "three/config.json" in line
     described = json.loads((tmp_path / "three" / "config.json").read_text())
     described["id2label"] = {"0": "calm", "1": "glad", "2": "sad"}
+    (tmp_path / "three" / "config.json").write_text(json.dumps(described | {"final_dropout": "x"}))
+    line = refusal(capsys, tmp_path / "three", "fairseq", tmp_path / "out.pt")
+    assert "three/config.json: its final_dropout is 'x', not a number" in line
     (tmp_path / "three" / "config.json").write_text(json.dumps(described))
     assert convert(tmp_path / "three", "fairseq", tmp_path / "out.pt") == 0
     assert load_checkpoint(tmp_path / "out.pt").facts["classes"] == ["calm", "glad", "sad"]

@@ -183,12 +183,15 @@ def damaged(path):
         (b"\n<!DOCTYPE html><html><body>Not found</body></html>", "web page"),
         (b"<html lang=en>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git-LFS pointer.*git lfs pull"),
-        (b"hello, this is no checkpoint", "not a checkpoint"),
+        (b"hello, this is no checkpoint", "not a checkpoint$"),
         (b'{"a": 1}', "not a checkpoint"),
         (pickle.dumps({"a": 1}), "not a checkpoint"),
+        (pickle.dumps({"a": 1}, protocol=4), "not a checkpoint$"),
+        (b"RIFF\x00\x00", "not a checkpoint$"),
         (bytes(1000), "nothing but zeros"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_what_is_no_checkpoint_is_told_apart(content, message, tmp_path):
     path = tmp_path / "model.pt"
     path.write_bytes(content)

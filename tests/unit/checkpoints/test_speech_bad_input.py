@@ -36,6 +36,7 @@ def with_option(part="model", **options):
         (without("mask_emb"), "lacks weights mask_emb"),
         (with_weight("surprise", 2), "has the unknown weights surprise"),
         (with_weight("encoder.layers.9.fc1.bias", 2), r"unknown weights encoder\.layers\.9\.fc1\.bias"),
+        (lambda c: c["model"]["mask_emb"].fill_(torch.nan), "its weights mask_emb are NaN or infinite"),
         (with_weight("layer_norm.bias", 3), r"misshapen weights layer_norm\.bias \[3\] instead of \[24\]"),
         (with_option(encoder_layers=2), r"unknown weights encoder\.layers\.2\.fc1\.bias, .* and 4 more"),
         (with_option(conv_feature_layers="[(24, 10, 5)] * 7"), r"describes convolutions .*\(24, 10\).*\(24, 3\)"),
@@ -107,6 +108,8 @@ def test_a_hugging_face_folder_that_does_not_fit(change, said, tmp_path):
 def test_weights_of_a_hugging_face_model_that_nothing_knows(tmp_path):
     folder = tiny_speech_checkpoint(tmp_path / "hf", form="huggingface")
     state = load_file(folder / "model.safetensors")
+    save_file(state | {"masked_spec_embed": torch.full((32,), torch.inf)}, folder / "model.safetensors")
+    assert_refused(folder, "its weights masked_spec_embed are NaN or infinite")
     save_file(state | {"surprise.weight": torch.zeros(1)}, folder / "model.safetensors")
     assert_refused(folder, "has weights that no wav2vec2 has: surprise.weight")
     torch.save(state, tmp_path / "weights.pt")

@@ -266,6 +266,7 @@ def test_several_sets_of_labels_at_once(tmp_path, capsys):
         ("wav2vec2", "fairseq", ("--reset-labels", "5"), "wav2vec2 has no labels that could be reset"),
         ("hubert", "hf", ("--reset-labels", "5"), "--reset-labels is for fairseq's pre-training"),
         ("hubert", "fairseq", ("--reset-labels", "1"), "--reset-labels 1: nothing can be told apart"),
+        ("hubert", "fairseq", ("--reset-labels", "5,99999999999"), "too many. Give 1,000,000 or less in all."),
         ("hubert", "fairseq", ("--reset-labels", "5,"), "--reset-labels 5,: not numbers of labels"),
         ("hubert", "fairseq", ("--reset-labels", "5,9", "--keep-final-proj"), "several sets of labels have several"),
         ("hubert", "fairseq", ("--keep-final-proj",), "does nothing without --reset-labels"),
@@ -315,7 +316,7 @@ def test_what_cannot_be_written_is_named(tmp_path, capsys):
     (full / "notes.txt").write_text("mine")
     assert "is a folder that is not empty. Give another --out" in refuse(capsys, path, "hf", full)
     assert "cannot be written" in refuse(capsys, path, "hf", path / "below")
-    assert "cannot be written" in refuse(capsys, path, "hf", path)
+    assert "would overwrite what is converted" in refuse(capsys, path, "hf", path)
     assert "a file is needed" in refuse(capsys, path, "fairseq", full)
     assert [p.name for p in full.iterdir()] == ["notes.txt"]
     same = tiny_speech_checkpoint(tmp_path / "same.pt", embed_dim=24, heads=3, conv_pos_groups=3)
@@ -323,6 +324,23 @@ def test_what_cannot_be_written_is_named(tmp_path, capsys):
     tanh = tiny_speech_checkpoint(tmp_path / "tanh.pt", activation_fn="tanh")
     assert "no activation function 'tanh'" in refuse(capsys, tanh, "hf", tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
+
+
+def test_nothing_is_overwritten_but_checkpoints(tmp_path, capsys, monkeypatch):
+    path = tiny_speech_checkpoint(tmp_path / "a.pt", "wavlm")
+    folder = tiny_speech_checkpoint(tmp_path / "b", "wavlm", form="huggingface")
+    torch.save({"w": torch.zeros(1)}, tmp_path / "features.pt")
+    (tmp_path / "talk.wav").write_bytes(b"RIFF")
+    before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.pt").symlink_to(path)
+    for given, out in ((path, "a.pt"), (path, "link.pt"), ("link.pt", path), (folder, folder / "config.json")):
+        assert "would overwrite what is converted. Give another --out" in refuse(capsys, given, "fairseq", out)
+    for out in ("talk.wav", "features.pt"):
+        assert f"{out}: is there already, and no checkpoint" in refuse(capsys, path, "fairseq", out)
+    assert {each: each.read_bytes() for each in before} == before
+    for _ in range(2):  # what convert wrote may be written again
+        convert(capsys, folder, "fairseq", "again.pt")
 
 
 def test_attention_heads_and_trust_are_options(tmp_path, capsys, monkeypatch):

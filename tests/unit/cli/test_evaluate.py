@@ -209,12 +209,27 @@ def test_bad_input(runs, arguments, message, monkeypatch):
         emofair_evaluate("--data", corpus.data, "--checkpoint", checkpoint, *given)
 
 
-def test_a_failed_evaluation_leaves_no_old_result(runs, tmp_path):
+@pytest.mark.parametrize("fails", ["checking", "scoring"])
+def test_a_failed_evaluation_leaves_an_earlier_result_as_it_was(runs, tmp_path, monkeypatch, fails):
     corpus, checkpoint = runs("meld")
-    (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(EmofairError):
-        emofair_evaluate("--data", corpus.data, "--checkpoint", checkpoint, "--split", "dev", "--out", tmp_path)
-    assert not (tmp_path / "metrics.json").exists()
+    earlier = dict.fromkeys(("metrics.json", "predictions.tsv", "confusion.png"), "earlier")
+    for name, text in earlier.items():
+        (tmp_path / name).write_text(text)
+    if fails == "checking":
+        checkpoint = "nope.pt"
+    else:
+        monkeypatch.setattr("emofair.inference.evaluation.counted", lambda *_: 1 / 0)  # when predictions are written
+    with pytest.raises((EmofairError, ZeroDivisionError)):
+        emofair_evaluate("--data", corpus.data, "--checkpoint", checkpoint, "--out", tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == earlier
+
+
+def test_a_result_takes_the_place_of_an_earlier_one(runs, tmp_path):
+    corpus, checkpoint = runs("mosi")
+    for name in ("metrics.json", "predictions.tsv", "confusion.png"):
+        (tmp_path / name).write_text("earlier")
+    assert emofair_evaluate("--data", corpus.data, "--checkpoint", checkpoint, "--out", tmp_path) == 0
+    assert b"earlier" not in [path.read_bytes() for path in tmp_path.iterdir()]
 
 
 def test_without_matplotlib_a_note_takes_the_place_of_the_picture(runs, tmp_path, capsys, monkeypatch):

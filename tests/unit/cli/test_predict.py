@@ -223,7 +223,8 @@ def test_bad_files_among_good_ones(home, predict, tmp_path):
         (line,) = [line for line in errors if name in line]
         assert line.startswith(f"emofair: error: {tmp_path / name}: ") and reason in line
     assert errors[-1] == "emofair: 4 of 10 inputs could not be predicted"
-    assert len(errors) == 5
+    assert errors[-2] == f"emofair: note: {tmp_path / '03 44100.wav'}: resampled from 44100 to 16000 Hz"
+    assert len(errors) == 6
     assert records["02 stereo.wav"]["value"] == pytest.approx(records["01 good.wav"]["value"], abs=1e-6)
     code, out, errors = predict(tmp_path, "--format", "table", name="score")
     assert code == 1 and sum(line.endswith("  -") for line in out.splitlines()) == 4

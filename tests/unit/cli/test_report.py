@@ -142,7 +142,7 @@ def test_a_missing_run_is_told_before_anything_is_written(folds, tmp_path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["folds"]
 
 
-def test_compare(results, tmp_path):
+def test_compare(results, tmp_path, capsys):
     """Two seeds as two systems, on the predictions that `emofair evaluate` wrote."""
     out = tmp_path / "r.md"
     by = ["--group-by", "model,seed"]
@@ -152,6 +152,17 @@ def test_compare(results, tmp_path):
     gain = 100 * (records[1]["metrics"]["accuracy"] - records[0]["metrics"]["accuracy"])
     wa = re.search(r"\| robertaEMO\\_tiny, 2 \| clean \| 1 / 1 \| 14 \| (\S+) \\\[(\S+), (\S+)\] \|", text)
     assert float(wa[1].replace("−", "-")) == pytest.approx(gain, abs=0.06)
+    assert "note" not in capsys.readouterr().err
+
+
+def test_what_is_not_compared_is_told(results, tmp_path, capsys):
+    for seed in ("1", "2"):
+        shutil.copytree(results / f"seed{seed}" / "test", tmp_path / "runs" / seed)
+    (tmp_path / "runs" / "2" / "predictions.tsv").unlink()
+    words = ["--out", str(tmp_path / "r.md"), "--group-by", "seed", "--compare", "1"]
+    assert main(["report", str(tmp_path / "runs"), *words]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "note" in line]
+    assert line.startswith("emofair: note: not compared with 1, 2 (clean): ") and "tsv: no such file" in line
 
 
 @pytest.mark.parametrize(

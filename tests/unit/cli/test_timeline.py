@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -193,6 +194,25 @@ def test_somebodys_textgrid_is_not_lost(home, tmp_path, capsys):
     assert "is a TextGrid with other tiers, which would be lost" in capsys.readouterr().err
     assert (tmp_path / "talk.TextGrid").read_bytes() == kept and names(tmp_path) == ["talk.TextGrid"]
     assert timeline(home, tmp_path, "--formats", "csv") == 0
+
+
+@pytest.mark.parametrize("formats", ["json", "csv"])
+def test_the_timeline_of_another_recording_is_not_lost(home, tmp_path, capsys, monkeypatch, formats):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(home / "talk.wav", tmp_path / folder)
+    assert timeline(home, "out", "--formats", "json,csv", wav=tmp_path / "a" / "talk.wav") == 0
+    kept = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+    assert timeline(home, "out", "--formats", formats, wav=tmp_path / "b" / "talk.wav") == 2
+    told = f"out/talk.timeline.json: is of {tmp_path}/a/talk.wav, and would be lost. Give another --out."
+    assert told in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == kept
+    assert timeline(home, "out", "--formats", formats, wav=tmp_path / "b" / ".." / "a" / "talk.wav") == 0
+    (tmp_path / "out" / "talk.timeline.json").write_text("[1]")
+    assert timeline(home, "out", "--formats", formats) == 2
+    assert "is of another program, and would be lost" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_drawn(home, tmp_path, capsys, monkeypatch):

@@ -81,6 +81,8 @@ def test_only_the_settings_in_use_are_told():
         ({"kind": "mean"}, "'mean' is not known. Choose of median, viterbi, none"),
         ({"width": 4}, "over 4 frames"),
         ({"width": 0}, "over 0 frames"),
+        ({"width": 999_999_999}, "over 999999999 frames is too wide. Give at most 501"),
+        ({"penalty": 1e308}, "penalty of 1e.308. Give 0 to 1e.09"),
         ({"penalty": -1.0}, "penalty of -1.0"),
         ({"penalty": float("nan")}, "penalty of nan"),
     ],

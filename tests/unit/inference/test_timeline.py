@@ -25,6 +25,7 @@ from emofair.inference.speech_emotion import SpeechEmotionPredictor
 from emofair.inference.timeline import decompose, frame_times, timeline, window_samples
 from emofair.models.speech_emotion_classifier import SpeechEmotionClassifier, SpeechEmotionClassifierConfig
 from emofair.reports import timeline_files
+from emofair.tasks.speech_emotion import SpeechEmotionConfig
 from emofair.testing.speech import shake, tiny_speech_checkpoint
 from emofair.units.extractors import EncoderFeatures, Options, open_extractor
 from emofair.units.feature_dump import cut_clip
@@ -160,8 +161,8 @@ def test_no_frame_is_left_out_at_the_longest_steps(window, below):
 
 
 def predictor(model, **options):
-    classes = SimpleNamespace(classes=CLASSES, kind="softmax")
-    loaded = LoadedCheckpoint(None, model, SimpleNamespace(mode=classes), None, {}, {})
+    task = SimpleNamespace(mode=SimpleNamespace(classes=CLASSES, kind="softmax"), cfg=vars(SpeechEmotionConfig()))
+    loaded = LoadedCheckpoint(None, model, task, None, {}, {})
     return SpeechEmotionPredictor(loaded, **options)
 
 

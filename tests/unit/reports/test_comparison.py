@@ -3,6 +3,7 @@ import re
 import pytest
 
 from emofair.errors import EmofairError
+from emofair.metrics.paired_bootstrap import Difference
 from emofair.reports import comparison
 from emofair.reports.document import Items, Table
 from emofair.reports.groups import group_runs
@@ -41,6 +42,11 @@ def test_no_difference_has_no_sign(write_grid, compare):
     write_grid("V-FT")
     write_grid("twin")
     assert compare("V-FT")[0].rows == [["twin", "clean", "2 / 2", "12", "0.0 [0.0, 0.0]", "0.0 [0.0, 0.0]"]]
+
+
+def test_a_bound_that_rounds_to_zero_keeps_its_sign():
+    cell = comparison._cell(Difference(0.0212, -0.00048, 0.00031))
+    assert cell == "+2.1 [−0.0, +0.0]"
 
 
 def test_protocols_are_not_compared_with_each_other(write_grid, compare):

@@ -43,6 +43,10 @@ def test_the_log_lies_beside_the_result_or_above_it(write_run):
         ('{"metrics": {}, "split": 3, "protocol": "clean"}', "'split' is 3"),
         ('{"metrics": {}, "split": "a", "protocol": "clean", "modalities": "text"}', "'modalities' is 'text'"),
         (
+            '{"metrics": {}, "split": "a", "protocol": "clean", "confusion": [[1]], "confusion_classes": [0]}',
+            r"'confusion_classes' is \[0\], not names",
+        ),
+        (
             '{"metrics": {}, "split": "a", "protocol": "clean", "confusion": [[1]], "confusion_classes": ["a", "b"]}',
             "no matrix of counts of the 2 classes",
         ),
