@@ -16,6 +16,7 @@ from emofair.checkpoints import safe
 from emofair.checkpoints.fairseq_form import as_dict
 from emofair.data import leak_check, manifests
 from emofair.data.audio import SAMPLE_RATE, audio_info
+from emofair.data.clip_audio import check_length
 from emofair.errors import EmofairError
 from emofair.units import label_check
 from emofair.units.unit_labels import read_record
@@ -95,12 +96,7 @@ def check_audio(data: str, split: str, items: Sequence[manifests.Utterance]) -> 
                 file=item.path,
                 remedy=remedy,
             )
-        if found.n_samples != item.n_samples:
-            raise EmofairError(
-                f"{found.n_samples} samples, the list of split {split} says {item.n_samples}",
-                file=item.path,
-                remedy="Prepare the corpus again",
-            )
+        check_length(item, found.n_samples)
 
 
 def _finite(original: Any, audio_of: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from emofair.data.audio import read_audio
 from emofair.data.base import EmofairDataset
+from emofair.data.clip_audio import read_clip
 from emofair.data.clip_features import ClipFeatures, pad_features
 from emofair.data.manifests import Utterance
 from emofair.errors import EmofairError
@@ -117,14 +117,7 @@ class SpeechDataset(EmofairDataset):
 
     def waveform(self, index: int) -> np.ndarray:
         """A whole clip, float32 [n]."""
-        item = self.items[index]
-        wav = read_audio(item.path, resample=self.resample, start=item.start, end=item.end)
-        if len(wav) != item.n_samples:
-            raise EmofairError(
-                f"{len(wav)} samples, the list of split {self.split} says {item.n_samples}",
-                file=item.path,
-                remedy="Prepare the corpus again",
-            )
+        wav = read_clip(self.items[index], resample=self.resample)
         return normalized(wav) if self.normalize else wav
 
     def read_from(self, frames: Features) -> None:

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emofair.data.audio import SAMPLE_RATE
+from emofair.data.clip_audio import audio_fingerprint, read_clip
 from emofair.data.manifests import Utterance, ids_hash
 from emofair.errors import EmofairError
-from emofair.units.clip_audio import audio_fingerprint, read_clip
 from emofair.units.extractors import Extractor
 from emofair.units.feature_store import list_hash, read_record, shard_name, shard_range
 

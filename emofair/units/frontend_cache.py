@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from emofair.data.clip_audio import audio_fingerprint
 from emofair.data.file_lock import locked
 from emofair.data.manifests import Utterance
 from emofair.encoders.speech import SpeechEncoder
 from emofair.errors import EmofairError
-from emofair.units.clip_audio import audio_fingerprint
 from emofair.units.extractors import ModelFeatures, weights_hash
 from emofair.units.feature_dump import DumpOptions, dump_shard
 from emofair.units.feature_store import Features, list_hash, shard_name

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emofair.data.audio import SAMPLE_RATE
+from emofair.data.clip_audio import read_clip
 from emofair.errors import EmofairError
-from emofair.units.clip_audio import read_clip
 from emofair.units.mfcc import WINDOW
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def test_clips_cut_from_longer_recordings_are_refused(task, corpus, tmp_path):
     "rate, seconds, told",
     [
         (48000, 1, r"is at 48000 Hz.*--write-audio"),
-        (16000, 0.5, r"8000 samples, the list of split train says \d+\. Prepare"),
+        (16000, 0.5, r"\w+ has 8000 samples, the manifest says \d+\. Prepare"),
     ],
 )
 def test_audio_that_is_not_the_lists_is_refused(rate, seconds, told, corpus, wav2vec2, tmp_path):

@@ -107,7 +107,7 @@ def test_a_number_of_processes_below_none_is_refused(home, capsys):
     assert "--num-workers -1 is no number of processes. Give 0 or more." in one_line(capsys)
 
 
-@pytest.mark.parametrize(("rate", "told"), [(16000, "4000 samples, the list of split test says"), (48000, "48000 Hz")])
+@pytest.mark.parametrize(("rate", "told"), [(16000, "4000 samples, the manifest says"), (48000, "48000 Hz")])
 def test_a_manifest_is_read_as_for_evaluate(home, clips, capsys, rate, told):
     soundfile.write(clips / "tone.wav", np.sin(np.arange(4000) / 5), rate)
     assert emofair("evaluate", home, "--data", clips) == 2

@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_told(items, tmp_path):
         SpeechDataset([*items, Utterance("text", "", text="hello")], "train")
     with pytest.raises(EmofairError, match="1 ids twice \\(clip0\\)"):
         SpeechDataset([*items, items[0]], "train")
-    with pytest.raises(EmofairError, match="the list of split train says 1000"):
+    with pytest.raises(EmofairError, match="the manifest says 1000"):
         SpeechDataset([Utterance("a", items[0].path, n_samples=1000)], "train")[0]
     soundfile.write(tmp_path / "fast.wav", np.zeros(44100), 44100)
     fast = Utterance("fast", str(tmp_path / "fast.wav"), n_samples=16000)

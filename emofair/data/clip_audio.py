@@ -24,13 +24,18 @@ def read_clip(utterance: Utterance, *, resample: bool) -> np.ndarray:
     long as the list says.
     """
     wav = read_audio(utterance.path, resample=resample, start=utterance.start, end=utterance.end)
-    if len(wav) != utterance.n_samples:
+    check_length(utterance, len(wav))
+    return wav
+
+
+def check_length(utterance: Utterance, n_samples: int) -> None:
+    """Raise EmofairError for a clip that is not as long as the list says."""
+    if n_samples != utterance.n_samples:
         raise EmofairError(
-            f"{utterance.id} has {len(wav)} samples, the manifest says {utterance.n_samples}",
+            f"{utterance.id} has {n_samples} samples, the manifest says {utterance.n_samples}",
             file=utterance.path,
             remedy="Prepare the corpus again",
         )
-    return wav
 
 
 def audio_fingerprint(items: Sequence[Utterance]) -> str:
