@@ -52,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
     """Print one prediction per input; 1 when an input could not be read."""
     names, wavs, texts = find_inputs(args)
     import emofair
-    from emofair.inference.prediction import resampling
 
     options = {name: getattr(args, name) for name in MODEL_OPTIONS}
     model = emofair.load(args.checkpoint, device=args.device, **{k: v for k, v in options.items() if v is not None})
     model.open_tokenizers()
+    from emofair.inference.prediction import resampling
+
     if args.manifest:
         wavs = clips(args, wavs, model.task)
     output = {"table": Table, "csv": Csv, "jsonl": JsonLines}[args.format](names)

@@ -83,7 +83,8 @@ class WaveformTask(EmofairTask):
 
     def _refuse(self, facts: Mapping[str, Any], source: str, splits: tuple[str, ...]) -> None:
         protocol = str(self.cfg.protocol)
-        held_out = {"splits": splits, "validates": self.subsets.valid, "name": source}
+        # A stage without validation of its own goes on from one that was chosen on valid.
+        held_out = {"splits": splits, "validates": ("valid", *self.subsets.valid), "name": source}
         try:
             leak_check.check_disjoint(facts, self.cfg.data, **held_out)
         except EmofairError as error:
