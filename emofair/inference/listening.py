@@ -11,10 +11,10 @@ import numpy as np
 
 from emofair.data.audio import SAMPLE_RATE
 from emofair.errors import EmofairError
-from emofair.inference.prediction import Wave, samples_of
 
 if TYPE_CHECKING:
     from emofair.encoders.spec import ConvSpec
+    from emofair.inference.prediction import Wave
 
 
 def window_options(window_seconds: float | None) -> dict[str, float | None]:
@@ -46,6 +46,8 @@ def judged(options: Mapping[str, Any]) -> tuple[int | None, int | None, int | No
 
 def heard(wav: Wave | None, shortest: int) -> np.ndarray:
     """`samples_of` a recording; EmofairError for one that is silent or has less than ``shortest`` samples, a frame."""
+    from emofair.inference.prediction import samples_of
+
     samples = samples_of(wav)
     file = wav if isinstance(wav, (str, os.PathLike)) else None
     if len(samples) < shortest:
