@@ -310,14 +310,14 @@ def _wrap_folders_of_checkpoints() -> None:
 
     @functools.wraps(original)
     def load_checkpoint(cfg, *args, **kwargs):
-        start = cfg.finetune_from_model
-        if start and not os.path.exists(start):
-            raise EmofairError(
-                "no such checkpoint",
-                file=start,
-                remedy="Correct --finetune-from-model (checkpoint.finetune_from_model)",
-            )
-        return original(cfg, *args, **kwargs)
+        try:
+            return original(cfg, *args, **kwargs)
+        except ValueError as error:
+            # Not looked for beforehand: a training that goes on needs it no more.
+            if not str(error).endswith(f"{cfg.finetune_from_model} does not exist"):
+                raise
+            remedy = "Correct --finetune-from-model (checkpoint.finetune_from_model)"
+            raise EmofairError("no such checkpoint", file=cfg.finetune_from_model, remedy=remedy) from None
 
     @functools.wraps(original_verify)
     def verify_checkpoint_directory(save_dir):

@@ -141,6 +141,15 @@ def test_missing_and_damaged_dictionaries_and_a_missing_start_are_told(corpus, t
         train_here(arguments)
 
 
+def test_a_training_goes_on_without_the_checkpoint_that_it_started_from(corpus, wav2vec2, tmp_path):
+    arguments = wav2vec2_pretraining_arguments(corpus, wav2vec2, tmp_path / "run")
+    train_here(arguments)
+    wav2vec2.unlink()
+    arguments[arguments.index("--max-update") + 1] = 2
+    train_here(arguments)
+    assert safe.load(tmp_path / "run" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"] == 2
+
+
 def test_a_folder_that_cannot_be_written_to_is_told(corpus, wav2vec2, tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(EmofairError, match=r"run: nothing can be written there.*--save-dir"):
