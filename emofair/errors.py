@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 
@@ -37,6 +38,11 @@ class EmofairError(ValueError):
     def __reduce__(self) -> tuple:
         # Exceptions with keyword arguments do not survive the trip out of a data-loading worker otherwise.
         return _rebuild, (type(self), self.what, self.file, self.row, self.remedy)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of ``names``, for a line that has no room for all."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 class MissingExtra(EmofairError, ImportError):

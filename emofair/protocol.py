@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from emofair.errors import EmofairError
+from emofair.errors import EmofairError, some
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,8 @@ def check_overlap(
         return
     if protocol != "paper":
         (left, right), ids = next(iter(shared.items()))
-        first = ", ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
         raise EmofairError(
-            f"splits {left} and {right} share {len(ids)} items ({first})",
+            f"splits {left} and {right} share {len(ids)} items ({some(ids)})",
             file=where,
             remedy=f"Take them out of one of the lists: a score on them would not be a test score; {OR_PAPER}",
         )

@@ -125,24 +125,28 @@ def _file_audio(dataset: Any, index: int, sample: dict[str, Any]) -> tuple[Any, 
 
 def _told(original: Any) -> Any:
     """``load_dictionaries``, with one line about what cannot be read."""
-    from fairseq.data import Dictionary
 
     @functools.wraps(original)
     def load_dictionaries(self):
-        for label in [] if self.cfg.fine_tuning else self.cfg.labels:
-            path = os.path.join(self.get_label_dir(), f"dict.{label}.txt")
-            try:
-                Dictionary.load(path)
-            except Exception as error:
-                missing = isinstance(error, OSError)
-                raise EmofairError(
-                    "no such dictionary of labels" if missing else f"is no dictionary of labels ({error})",
-                    file=path,
-                    remedy="Name what emofair units wrote: its folder by task.label_dir, and task.labels=[km50]",
-                ) from None
-        return original(self)
+        if self.cfg.fine_tuning:
+            return original(self)
+        return [_dictionary(os.path.join(self.get_label_dir(), f"dict.{label}.txt")) for label in self.cfg.labels]
 
     return load_dictionaries
+
+
+def _dictionary(path: str) -> Any:
+    from fairseq.data import Dictionary
+
+    try:
+        return Dictionary.load(path)
+    except Exception as error:
+        missing = isinstance(error, OSError)
+        raise EmofairError(
+            "no such dictionary of labels" if missing else f"is no dictionary of labels ({error})",
+            file=path,
+            remedy="Name what emofair units wrote: its folder by task.label_dir, and task.labels=[km50]",
+        ) from None
 
 
 def remember(task: Any, split: str, ours: bool) -> None:

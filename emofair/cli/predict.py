@@ -14,9 +14,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emofair.errors import EmofairError
+
+if TYPE_CHECKING:
+    from emofair.data.manifests import Utterance
 
 HELP = "files, a folder or a prepared corpus -> labels with probabilities"
 
@@ -102,18 +105,28 @@ def expand(path: Path) -> list[str]:
     return [str(path)]
 
 
-def clips(args: argparse.Namespace, items: list, task) -> list:
-    """Every utterance of a corpus as a data set of its own, which reads it, and checks it, as in `emofair evaluate`."""
+class Clip(NamedTuple):
+    """An utterance of a corpus, which is read as in `emofair evaluate`."""
+
+    utterance: Utterance
+    resample: bool
+
+
+def clips(args: argparse.Namespace, items: list[Utterance | None], task) -> list[Clip | None]:
+    """The utterances of a corpus, and whether those at other rates are resampled."""
     from emofair.data.manifests import read_corpus
-    from emofair.data.speech_dataset import SpeechDataset
 
     resample = bool(task.cfg.get("resample") or read_corpus(args.manifest).get("resample"))
-    return [None if item is None else SpeechDataset([item], args.split, resample=resample) for item in items]
+    return [item and Clip(item, resample) for item in items]
 
 
-def opened(wav):
+def opened(wav: str | Clip | None):
     """A clip of a corpus as its samples; files are read by the model."""
-    return wav if wav is None or isinstance(wav, str) else wav.waveform(0)
+    if not isinstance(wav, Clip):
+        return wav
+    from emofair.data.clip_audio import read_clip
+
+    return read_clip(wav.utterance, resample=wav.resample)
 
 
 def predict_all(model, names: list[str], wavs: list, texts: list, show: Callable[[str, Any], None]) -> None:
@@ -150,14 +163,14 @@ def batches_of_similar_length(indices: Sequence[int], wavs: list, texts: list) -
     return [list(indices[start : start + BATCH]) for start in range(0, len(indices), BATCH)]
 
 
-def seconds_of(wav) -> float:
+def seconds_of(wav: str | Clip | None) -> float:
     """Length of a file or of a clip of a corpus, 0 where it cannot be read: that is told when it is predicted."""
     if wav is None:
         return 0.0
     from emofair.data.audio import SAMPLE_RATE, audio_info
 
     try:
-        return audio_info(wav).seconds if isinstance(wav, str) else int(wav.sizes[0]) / SAMPLE_RATE
+        return audio_info(wav).seconds if isinstance(wav, str) else wav.utterance.n_samples / SAMPLE_RATE
     except EmofairError:
         return 0.0
 

@@ -8,7 +8,7 @@ from emofair.corpora import Source
 from emofair.data.audio import SAMPLE_RATE, AudioInfo, audio_info, read_audio
 from emofair.data.corpus_check import SHORTEST
 from emofair.data.manifests import Utterance
-from emofair.errors import EmofairError
+from emofair.errors import EmofairError, some
 
 
 def measure(source: Source, *, resample: bool = False, decode: bool = False, progress: bool = False) -> None:
@@ -45,15 +45,11 @@ def measure(source: Source, *, resample: bool = False, decode: bool = False, pro
         )
     several = [path for path, info in headers.items() if isinstance(info, AudioInfo) and info.channels > 1]
     if several:
-        first = _first([Path(path).name for path in several])
-        source.notes.append(f"{len(several)} files have several channels, which are averaged: {first}")
+        names = some([Path(path).name for path in several])
+        source.notes.append(f"{len(several)} files have several channels, which are averaged: {names}")
     short = [u.id for items in source.splits.values() for u in items if u.n_samples < SHORTEST]
     if short:
-        source.notes.append(f"{len(short)} clips are shorter than one frame ({SHORTEST} samples): {_first(short)}")
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+        source.notes.append(f"{len(short)} clips are shorter than one frame ({SHORTEST} samples): {some(short)}")
 
 
 def without_audio(source: Source) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from emofair.data.audio import PathLike
 from emofair.data.manifests import Utterance, read_corpus, read_split, splits_of
-from emofair.errors import EmofairError
+from emofair.errors import EmofairError, some
 
 TRAINED_IDS = "trained_ids"
 """Key of the hashes in a task's state."""
@@ -37,7 +37,8 @@ SELECTED_IDS = "selected_ids"
 
 # What is noted of all ids, and the key of those whose labels were used.
 _LABELLED = {TRAINED_IDS: LABELLED_IDS, SELECTED_IDS: "labelled_selected_ids"}
-_FACTS = ("corpus", "fold", *_LABELLED, *_LABELLED.values())
+ID_LISTS = (*_LABELLED, *_LABELLED.values())
+_FACTS = ("corpus", "fold", *ID_LISTS)
 HELD_OUT = ("test", "valid")
 _DIGITS = 16
 
@@ -150,7 +151,7 @@ def check_disjoint(
             if shared := leaked(seen, items):
                 raise EmofairError(
                     f"{how.format(_fold('in', its_fold))} {len(shared)} utterances that are in the {split} split"
-                    f"{_fold('of', fold)}, {os.fspath(corpus_dir)} ({_some(shared)})",
+                    f"{_fold('of', fold)}, {os.fspath(corpus_dir)} ({some(shared)})",
                     file=name,
                     remedy="Take the checkpoint of the same fold: a score with this one would not be a test score",
                 )
@@ -186,8 +187,8 @@ def check_folders(
     test = [split for split in test if split in splits_of(test_dir)]
     shared = compare_folders(train_dir, test_dir, train=train, test=test)
     if shared:
-        what = f"{len(shared.ids)} ids ({_some(shared.ids)})" if shared.ids else ""
-        files = f"{len(shared.paths)} audio files ({_some([Path(p).name for p in shared.paths])})"
+        what = f"{len(shared.ids)} ids ({some(shared.ids)})" if shared.ids else ""
+        files = f"{len(shared.paths)} audio files ({some([Path(p).name for p in shared.paths])})"
         raise EmofairError(
             f"{', '.join(train)} shares {what or files} with {', '.join(test)} of {os.fspath(test_dir)}",
             file=train_dir,
@@ -201,7 +202,3 @@ def _clip(utterance: Utterance) -> tuple[str, float | None, float | None]:
 
 def _fold(preposition: str, fold: Any) -> str:
     return "" if fold is None else f" {preposition} fold {fold}"
-
-
-def _some(values: Sequence[str], most: int = 3) -> str:
-    return ", ".join(values[:most]) + (" ..." if len(values) > most else "")

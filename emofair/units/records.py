@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from emofair.data.leak_check import ID_LISTS
 from emofair.errors import EmofairError
 
 
@@ -64,7 +65,7 @@ def _is_rate(value: Any) -> bool:
 _PARTS = ("features", "fit")
 _KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((*_PARTS, "source", "trained_on"), _is(dict)),
-    **dict.fromkeys(("trained_ids", "labelled_ids"), _is(list)),
+    **dict.fromkeys(ID_LISTS, _is(list)),
     **dict.fromkeys(("split", "dtype", "manifest"), _is(str)),
     **dict.fromkeys(("list_sha256", "ids_sha256", "audio_sha256", "kmeans_sha256", "labels_sha256"), _is(str)),
     **dict.fromkeys(("nshard", "dim", "n_frames", "n_clips", "hop", "receptive_field", "k"), _is_count(1)),
